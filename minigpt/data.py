@@ -66,7 +66,7 @@ _ag_news = Source('ag_news', 'fancyzhx/ag_news')
 
 CORPORA = {c.name: c for c in (
     Corpus('docs', (Source('topics', 'python:topics'), Source('docstrings', 'python:docstrings')),
-           vocab_size=1024, packing='stream', split='document', max_blocks=3000),
+           vocab_size=1024, packing='stream', split='document', max_blocks=2400),
     Corpus('report', (Source('wikitext', 'Salesforce/wikitext', 'wikitext-103-raw-v1', max_blocks=189), _ag_news,
                       Source('openwebtext', 'Skylion007/openwebtext', revision='refs/convert/parquet')),
            clean='ascii', max_blocks=312_555),
