@@ -96,7 +96,7 @@ def run_experiments(
     for e, seed, model_cfg, cfg in plan:
         try: train(model_cfg, blocks, cfg, folder/e.name/f'seed{seed}', e.name)
         except (ValueError, RuntimeError, OSError) as error: failed[f'{e.name} seed {seed}'] = error
-    for name, error in failed.items(): print(f'{name} failed: {error}')
     if len(failed) == len(plan): raise ValueError(f'Every run failed; the first said: {next(iter(failed.values()))}')
+    for name, error in failed.items(): print(f'{name} failed: {error}')
     write_json(folder/'corpus.json', blocks.meta)
     return load_runs(folder)

@@ -428,9 +428,10 @@ def train(
                   versions=versions(), hardware=trainer.hardware)
     _open_run(path, json.loads(json.dumps(config)))
     if (run := Run(path)).finished: return run
-    if trainer.load(path/'checkpoints'): print(f'{path}: going on from step {trainer.step:,} of {trainer.n_steps:,}')
-    else: print(f'{path}: {trainer.n_steps:,} steps on {trainer.hardware["device"]} in {trainer.hardware["dtype"]} ({trainer.hardware["why"]})')
-    trainer.fit(path, f'{experiment or "training"} seed {cfg.seed}')
+    label = f'{experiment or path.name} seed {cfg.seed}'
+    if trainer.load(path/'checkpoints'): print(f'{label}: going on from step {trainer.step:,} of {trainer.n_steps:,}')
+    else: print(f'{label}: {trainer.n_steps:,} steps on {trainer.hardware["device"]} in {trainer.hardware["dtype"]} ({trainer.hardware["why"]})')
+    trainer.fit(path, label)
     start = time.perf_counter()
     write_text(path/'history.csv', trainer.history_csv())
     write_json(path/'samples.json', samples(trainer.model, blocks, cfg.seed))
