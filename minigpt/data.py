@@ -8,7 +8,7 @@ __all__ = ['CLEAN', 'CORPORA', 'EOT', 'Source', 'Corpus', 'corpus_named', 'pytho
            'build_blocks', 'passport', 'split_table', 'command', 'minigpt_data']
 
 # %% ../nbs/00_data.ipynb #637ff560
-import ast, hashlib, json, os, shutil, sys, sysconfig, tempfile, time
+import ast, hashlib, json, os, shutil, sys, sysconfig, tempfile
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache, wraps
 from pathlib import Path
@@ -195,11 +195,12 @@ class Packer:
     def __init__(self, block_size, eot=None): self.size, self.eot, self.rest = block_size, eot, {}
 
     def __call__(self, docs, held): # `docs`: (number, ids) pairs of one side -> (n, size) tokens, (n,) documents
-        tokens, owner = self.rest.get(held, (np.empty(0, np.int64),)*2)
+        tokens, owner = ([a] for a in self.rest.get(held, (np.empty(0, np.int64),)*2))
         for number, ids in docs:
             ids = np.asarray(ids, np.int64)
             ids = ids[:len(ids)//self.size*self.size] if self.eot is None else np.append(ids, self.eot)
-            tokens, owner = np.append(tokens, ids), np.append(owner, np.full(len(ids), number))
+            tokens.append(ids); owner.append(np.full(len(ids), number))
+        tokens, owner = np.concatenate(tokens), np.concatenate(owner)
         n = len(tokens)//self.size*self.size
         self.rest[held] = tokens[n:], owner[n:]
         return tokens[:n].reshape(-1, self.size), owner[:n:self.size]

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
 
-from .data import Blocks, token_bytes
+from .data import token_bytes
 from .model import MiniGPT
 
 # %% ../nbs/92_evaluate.ipynb #f5c5691a

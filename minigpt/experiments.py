@@ -6,7 +6,7 @@
 __all__ = ['EXPERIMENTS', 'COLORS', 'Experiment', 'settings', 'experiments_named', 'row', 'load_runs', 'run_experiments']
 
 # %% ../nbs/03_experiments.ipynb #f0902194
-import json, math
+import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pandas as pd
 
 from .data import Blocks
 from .model import GPTConfig
-from .train import Run, Stopped, TrainConfig, defaults, train, write_json
+from .train import Run, TrainConfig, defaults, train, write_json
 
 # %% ../nbs/03_experiments.ipynb #922b19a9
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ __all__ = ['REPORTED', 'REPORTED_DATA', 'WINDOW', 'STANDS_FOR', 'comparison_tabl
            'keep', 'minigpt_report', 'minigpt_experiments']
 
 # %% ../nbs/04_report.ipynb #5af3f4aa
-import html, math, re, shutil
+import html, math, re
 from configparser import ConfigParser
 from importlib import metadata
 from io import BytesIO, StringIO
