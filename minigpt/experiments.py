@@ -85,6 +85,8 @@ def run_experiments(
     experiments='', # names, or all five
     seeds=(0,), # each gives every experiment the same blocks in the same order
     out='runs', # folder for runs: out/<corpus>/<experiment>/seed<k>
+    backup=None, # folder on another disk for a copy of the runs, with the same folders in it
+    resume=False, # go on from what is in `backup` and not in `out`, as on a new machine
     **changes # fields of `GPTConfig` or `TrainConfig` that differ from the base, for all experiments alike
 )->pd.DataFrame: # the table of the study
     "Run experiments × seeds and return their table"
@@ -94,7 +96,9 @@ def run_experiments(
     base = [replace(c, **{f.name: changes[f.name] for f in fields(c) if f.name in changes}) for c in base]
     plan = [(e, seed, *e.configs(base[0], replace(base[1], seed=seed))) for seed in seeds for e in experiments_named(experiments)]
     for e, seed, model_cfg, cfg in plan:
-        try: train(model_cfg, blocks, cfg, folder/e.name/f'seed{seed}', e.name)
+        path = Path(blocks.corpus.name)/e.name/f'seed{seed}'
+        copy = backup and Path(backup)/path
+        try: train(model_cfg, blocks, cfg, Path(out)/path, e.name, copy, copy if resume and copy.exists() and not (Path(out)/path).exists() else None)
         except (ValueError, RuntimeError, OSError) as error: failed[f'{e.name} seed {seed}'] = error
     if len(failed) == len(plan): raise ValueError(f'Every run failed; the first said: {next(iter(failed.values()))}')
     for name, error in failed.items(): print(f'{name} failed: {error}')

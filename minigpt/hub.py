@@ -19,7 +19,7 @@ from huggingface_hub.utils import validate_repo_id
 from .data import command
 from .experiments import EXPERIMENTS
 from .report import STANDS_FOR, listed
-from .train import SAMPLING, Run, read_json
+from .train import Run, read_json
 
 # %% ../nbs/91_hub.ipynb #9404a6e7
 def finished_run(
@@ -154,10 +154,10 @@ LOAD = '''With [minigpt](https://github.com/your-github-name/minigpt):
 ```python
 from minigpt.data import load_tokenizer
 from minigpt.model import MiniGPT
-from minigpt.train import continue_text
+from minigpt.evaluate import texts
 
 model, tokenizer = MiniGPT.from_pretrained('{id}'), load_tokenizer('{id}')
-print(continue_text(model, tokenizer, {prompt!r}))
+print(texts(model, tokenizer, [{prompt!r}])[0])
 ```
 
 With transformers, which takes temperature, top-k and length from the generation defaults in this repository:
@@ -203,17 +203,12 @@ def prepare(
     repo_id:str, # owner/name, for the card
 )->Path: # RUN/hub
     "Write the folder that is to be uploaded"
-    from transformers import GenerationConfig
     check_repo_id(repo_id)
     run = finished_run(path)
     card = model_card(run, repo_id)
     hub, aside = run.path/'hub', run.path/f'.hub-{os.getpid()}'
     try:
         shutil.copytree(run.path/'model', aside)
-        defaults = GenerationConfig.from_pretrained(aside)
-        half = run.config['model']['n_positions']//2 # transformers cannot go past the context: leave room for a prompt
-        defaults.update(do_sample=True, _from_model_config=False, **{**SAMPLING, 'max_new_tokens': min(half, SAMPLING['max_new_tokens'])})
-        defaults.save_pretrained(aside)
         for f in aside.glob('*config.json'): write_portable(f, read_json(f))
         write_portable(aside/'run_config.json', run.config)
         if meta := passport_of(run): write_portable(aside/'run_corpus.json', meta)

@@ -163,26 +163,29 @@ class _LinearCrossEntropy(torch.autograd.Function):
         (N,V),rows = (len(x), len(weight)), max(1, CHUNK.get(x.device.type, CHUNK['cpu'])//len(weight))
         p = x.new_empty(min(rows, N), -(-V//64)*64, dtype=torch.promote_types(fast, torch.float32))
         z = p if p.dtype == fast else torch.empty_like(p, dtype=fast)
-        asked,answer = (targets >= 0)[:,None], targets.clamp(min=0)[:,None]
-        loss,x_,w = p.new_zeros(()), x.to(fast), weight.to(fast)
-        if grad: dx,dw,minus = torch.empty_like(x_), torch.zeros_like(weight), p.new_full((1,1), -1.)
+        asked,answer,row = targets >= 0, targets.clamp(min=0), torch.arange(len(p), device=x.device)
+        nats,x_,w = p.new_empty(N), x.to(fast), weight.to(fast)
+        if grad: dx,dw = torch.empty_like(x_), torch.zeros_like(weight)
         for i in range(0, N, rows):
             s,zc,pc = slice(i, i+rows), z[:N-i], p[:N-i]  # (R, V padded)
             torch.mm(x_[s], w.T, out=zc[:,:V]); zc[:,V:] = -math.inf
             torch.softmax(zc, -1, dtype=p.dtype, out=pc)
-            loss -= (pc.gather(1, answer[s]).clamp(min=torch.finfo(p.dtype).tiny).log()*asked[s]).sum()
+            at = row[:N-i], answer[s]
+            py = pc[at]  # (R,) the probability of each answer
+            nats[s] = -py.clamp(min=torch.finfo(p.dtype).tiny).log()
             if not grad: continue
-            pc.scatter_add_(1, answer[s], minus.expand(len(pc), 1))
-            d,xc = (pc if z is p else zc.copy_(pc))[:,:V], x_[s]*asked[s]
+            pc[at] = py - 1
+            d,xc = (pc if z is p else zc.copy_(pc))[:,:V], x_[s]*asked[s,None]
             torch.mm(d, w, out=dx[s])
             dw.addmm_(d.T, xc) if dw.dtype == fast else dw.add_(d.T @ xc)
-        n = asked.sum()
-        if grad: ctx.save_for_backward(dx.to(x.dtype)*asked, dw, n)
-        return loss/n
+        n,nats = asked.sum(), nats*asked
+        if grad: ctx.save_for_backward(dx.to(x.dtype)*asked[:,None], dw, n)
+        ctx.mark_non_differentiable(nats)
+        return nats.sum()/n, nats
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, g):
+    def backward(ctx, g, _):
         dx,dw,n = ctx.saved_tensors
         return dx*(g/n), dw*(g/n), None, None
 
@@ -190,20 +193,25 @@ def linear_cross_entropy(
     x, # what the output layer reads (N, C)
     weight, # its matrix (V, C)
     targets, # token ids (N,); a negative one is not asked for
-):  # a scalar; no token counts more than 87 nats in 32 bits: there the probability is zero
-    "Mean nats per token of `x @ weight.T`, with gradients and without holding the logits."
-    return _LinearCrossEntropy.apply(x, weight, targets, torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
+    reduction:str='mean', # 'mean', or 'none' for the cost of each token, which carries no gradients
+):  # a scalar, or (N,); no token counts more than 87 nats in 32 bits: there its probability is zero
+    "Nats per token of `x @ weight.T`, with gradients and without holding the logits."
+    grad = reduction == 'mean' and torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+    return _LinearCrossEntropy.apply(x, weight, targets, grad)[reduction == 'none']
 
 # %% ../nbs/01_model.ipynb #70ce1c86
 @patch
 def loss(self:MiniGPT,
     ids, # token ids (B, T)
-):  # a scalar
-    "Mean nats per token over the T-1 shifted targets of each block."
+    x=None, # what `hidden(ids[:,:-1])` gave (B, T-1, C), where it is there already
+    reduction:str='mean', # or 'none'
+):  # a scalar, or (B, T-1)
+    "Nats per token over the T-1 shifted targets of each block."
     if not 2 <= ids.shape[1] <= self.cfg.n_positions:
         raise ValueError(f'A block of {ids.shape[1]} tokens gives no loss here; it needs from 2 to n_positions={self.cfg.n_positions} of them.')
-    x = self.hidden(ids[:,:-1])  # (B, T-1, C)
-    return linear_cross_entropy(x.flatten(0, 1), self.lm_head.weight, ids[:,1:].flatten())
+    x,y = self.hidden(ids[:,:-1]) if x is None else x, ids[:,1:]  # (B, T-1, C) and (B, T-1)
+    nats = linear_cross_entropy(x.flatten(0, 1), self.lm_head.weight, y.flatten(), reduction)
+    return nats.view_as(y) if reduction == 'none' else nats
 
 # %% ../nbs/01_model.ipynb #8bc32e39
 def param_counts(
@@ -384,7 +392,7 @@ def save_pretrained(self:MiniGPT,
     if tokenizer is not None:
         for c in (hf.config, hf.generation_config): c.bos_token_id = c.eos_token_id = tokenizer.eos_token_id
         hf.generation_config.pad_token_id = tokenizer.eos_token_id
-    if sampling: hf.generation_config.update(do_sample=True, **sampling)
+    if sampling: hf.generation_config.update(do_sample=True, _from_model_config=False, **sampling)
     aside = dir.with_name(f'.{dir.name}.{os.getpid()}')
     aside.mkdir(parents=True, exist_ok=True)
     try:

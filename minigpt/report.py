@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['REPORTED', 'REPORTED_DATA', 'WINDOW', 'STANDS_FOR', 'comparison_table', 'Study', 'thin', 'curves', 'Text', 'prose',
            'table', 'authorship', 'notes', 'heading', 'architecture', 'dataset', 'training', 'plot_run',
-           'plot_comparison', 'analysis', 'dynamics', 'samples', 'observations', 'conclusion', 'references', 'report',
-           'keep', 'minigpt_report', 'minigpt_experiments']
+           'plot_comparison', 'analysis', 'dynamics', 'samples', 'plot_attention', 'plot_next', 'seeing',
+           'observations', 'conclusion', 'references', 'report', 'keep', 'minigpt_report', 'minigpt_experiments']
 
 # %% ../nbs/04_report.ipynb #5af3f4aa
 import html, math, re
@@ -18,13 +18,16 @@ from os import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from fastcore.xml import (Details, Div, Em, Figcaption, Figure, H1, H2, H3, Header, Li, P, Safe, Section, Small, Strong, Summary, Table, Tbody,
                           Td, Th, Thead, Tr, Ul, to_xml)
+from matplotlib.colors import PowerNorm
 from matplotlib.ticker import LogLocator
 
 import minigpt
 from .data import build_blocks, command, corpus_named, passport, split_table
+from .evaluate import heads
 from .experiments import COLORS, EXPERIMENTS, experiments_named, load_runs, run_experiments
 from .train import Run, read_json, write_text
 
@@ -60,6 +63,7 @@ class Study:
         self.passport = read_json(self.path/'corpus.json')
         self.runs, self.t = [Run(p) for p in self.df.path], comparison_table(self.df)
         self.base, self.best = self.t.iloc[0], self.t.loc[self.t.val_perplexity.idxmin()]
+        self.bigram = next((b for r in self.runs if (b := r.metrics['baselines'].get('bigram'))), None) # nats per token
         self.missing = [e.title for e in EXPERIMENTS.values() if e.name not in self.t.index]
 
     def of(self, name): return self.df[self.df.experiment == name] # its rows
@@ -196,6 +200,8 @@ def dataset(s:Study):
     used, kept = m['splits'][c['split']], span(src.kept.drop('all'), '.1%')
     packed = {'document': f'each document alone, full blocks only, which keeps {kept} of the tokens of a source',
               'stream': 'documents joined by an end-of-text token, so that short ones are kept'}[c['packing']]
+    pairs = (f'; to know which token tends to follow which (the bigram model, smoothed as by Witten and Bell) costs {s.bigram:.3f} nats, '
+             f'a perplexity of {math.exp(s.bigram):,.1f}') if s.bigram else ''
     got = table(printed(src, 'source'), 'What each source gave; exact duplicates are left out, and a cap may end a source early')
     return Text(*notes(s)[:1], *prose(f'''
 The corpus {c['name']}: {m['blocks']:,} blocks of {c['block_size']} tokens, {m['blocks']/n:.1%} of the {n:,} blocks that the assignment had.
@@ -208,7 +214,7 @@ The corpus {c['name']}: {m['blocks']:,} blocks of {c['block_size']} tokens, {m['
 - **Packing:** {packed}.
 - **Split:** by {c['split']}: {used['train']:,} blocks to train on, {used['valid']:,} to validate on.
 - **Yardsticks:** to guess evenly costs {math.log(m['vocab_size']):.3f} nats per token, a perplexity of {m['vocab_size']:,}; to know
-how frequent each token is (the unigram model) costs {m['unigram']:.3f} nats, a perplexity of {math.exp(m['unigram']):,.1f}.'''),
+how frequent each token is (the unigram model) costs {m['unigram']:.3f} nats, a perplexity of {math.exp(m['unigram']):,.1f}{pairs}.'''),
         table(printed(split_table(m), 'split'), 'What each way to split leaks from training into validation'))
 
 # %% ../nbs/04_report.ipynb #fd56c95f
@@ -218,7 +224,7 @@ def ranking(s):
     return pd.DataFrame([{'Experiment': label(e), **{k: f'{r[k]:g}' for k in SETTINGS},
         'Parameters': f'{r.n_params/1e6:.2f}M', 'Steps': f'{r.steps:,}',
         'Validation perplexity': f'{r.val_perplexity:.2f}' + (f' ± {r.spread:.2f}' if r.seeds > 1 else ''), 'Rank': r['rank'],
-        'Bits per byte': f'{r.bits_per_byte:.3f}', 'Unigram': f'{r.unigram_perplexity:.1f}',
+        'Bits per byte': f'{r.bits_per_byte:.3f}', 'Unigram': f'{r.unigram_perplexity:.1f}', **({'Bigram': f'{math.exp(s.bigram):.1f}'} if s.bigram else {}),
         'Reported perplexity': there(r.reported_val_perplexity, '.2f'), 'Reported rank': there(r.reported_rank, '.0f')}
         for e, r in s.t.iterrows()])
 
@@ -258,7 +264,7 @@ The perplexities of the assignment come from its own text and vocabulary: compar
 INK = '#333334' # text and axes; on a page they take the colour of the page's text
 LOOKS = dict(zip(EXPERIMENTS, [('-', 'o'), ('--', 's'), ('-.', '^'), (':', 'D'), ((0, (6, 1, 1, 1, 1, 1)), 'v')])) # line style and marker
 STYLE = {'axes.spines.top': False, 'axes.spines.right': False, 'axes.grid': True, 'grid.alpha': .15, 'axes.axisbelow': True,
-         'axes.titlesize': 'medium', 'legend.frameon': False, 'legend.fontsize': 'small', 'figure.dpi': 130, 'svg.hashsalt': 'minigpt',
+         'axes.titlesize': 'medium', 'legend.frameon': False, 'legend.fontsize': 'small', 'figure.dpi': 100, 'svg.hashsalt': 'minigpt',
          **{k: INK for k in ('text.color', 'axes.labelcolor', 'axes.edgecolor', 'xtick.color', 'ytick.color', 'grid.color')}}
 
 def once(legend, ax, **kwargs):
@@ -266,6 +272,11 @@ def once(legend, ax, **kwargs):
     handles, names = ax.get_legend_handles_labels()
     lines = dict(zip(names, handles))
     legend(lines.values(), lines, **kwargs)
+
+def settled(fig):
+    "`fig`, laid out once and for all while the style holds"
+    fig.get_layout_engine().execute(fig); fig.set_layout_engine('none')
+    return fig
 
 def plain_log(ax):
     "A logarithmic axis with numbers that people read"
@@ -289,11 +300,11 @@ def plot_run(
             a.plot(v.step, f(v.loss), color=color, ls=line, marker=marker, ms=3.5, lw=1.3, label='validation, sampled')
         bx.plot((ends.index + 1)*r.steps/len(ends), ends.map(math.exp), ls='', marker='D', ms=8, mfc='none', mec=INK, label='validation, all of it')
     bx.axhline(r.unigram_perplexity, color=INK, ls=(0, (4, 3)), lw=1, label='unigram model')
+    if bigram := run.metrics['baselines'].get('bigram'): bx.axhline(math.exp(bigram), color=INK, ls=':', lw=1, label='bigram model')
     plain_log(bx)
     ax.set(title=f'{label(r.experiment)}\n{config(r)}', ylabel='loss (nats per token)'); bx.set(xlabel='step', ylabel='perplexity')
     once(ax.legend, bx, loc='upper right')
-    fig.draw_without_rendering() # while the style holds
-    return fig
+    return settled(fig)
 
 # %% ../nbs/04_report.ipynb #bd7fa917
 def bars(ax, df):
@@ -326,8 +337,7 @@ def plot_comparison(
     axs[1].sharex(axs[0])
     once(fig.legend, axs[1], loc='outside upper center', ncols=2 if stacked else 5)
     bars(axs[2], df)
-    fig.draw_without_rendering()
-    return fig
+    return settled(fig)
 
 # %% ../nbs/04_report.ipynb #efe88c85
 def order(t):
@@ -338,11 +348,17 @@ def order(t):
     turned = [f'{known.title[a]} and {known.title[b]}' for a, b in pairs if less('val_perplexity', a, b) != less('reported_val_perplexity', a, b)]
     return len(pairs) - len(turned), len(pairs), turned
 
-def effect(s, r):
-    "What a change did to the baseline, in words that the perplexities and their spread choose"
-    gap = r.val_perplexity - s.base.val_perplexity
-    if gap == 0 or abs(gap) <= max(r.spread, s.base.spread): return 'cannot be told from' # false for one seed, which has no spread
+def compared(gap, spread):
+    "A distance between perplexities in words, chosen by its sign and the spread between seeds"
+    if gap == 0 or abs(gap) <= spread: return 'cannot be told from' # false for one seed, which has no spread
     return 'improved on' if gap < 0 else 'did worse than'
+
+def effect(s, r): return compared(r.val_perplexity - s.base.val_perplexity, max(r.spread, s.base.spread)) # of a change to the baseline
+
+def beyond_pairs(s):
+    "Which experiments beat the bigram model, and by how many nats per token"
+    by = s.t.sort_values('val_loss').groupby(lambda e: compared(s.t.val_perplexity[e] - math.exp(s.bigram), s.t.spread[e]), sort=False)
+    return '; '.join(f'{listed([f"{r.title} ({r.val_loss - s.bigram:+.3f})" for _, r in t.iterrows()])} {words} it' for words, t in by)
 
 def gains(s): return s.t[[effect(s, r) == 'improved on' for _, r in s.t.iterrows()]]
 
@@ -365,11 +381,12 @@ def analysis(s:Study):
     b, best, (same, n, turned), share = s.base, s.best, order(s.t), s.t.val_perplexity/s.t.unigram_perplexity
     lead = '; no change improved on the baseline' if best.name == b.name else f', {against(best.val_perplexity, b.val_perplexity)} that of {b.title}'
     verdicts = '\n'.join(verdict(s, r) for _, r in s.t.iloc[1:].sort_values('val_perplexity').iterrows())
+    pairs = f', and {span(s.t.val_perplexity/math.exp(s.bigram), ".0%")} of the bigram model\'s' if s.bigram else ''
     agree = f'{same} of {n} pairs of experiments stand in the order it reports' + (f'; turned round: {"; ".join(turned)}' if turned else '')
     return Text(*prose(f'''
 - **Best model:** {best.title} ({config(best)}) has the lowest validation perplexity, {best.val_perplexity:.2f}{lead}.
 {verdicts}
-- **Against the unigram model:** the perplexities are {span(share, '.0%')} of its own{': not every model beat it' if share.max() >= 1 else ''}.
+- **Against counting:** the perplexities are {span(share, '.0%')} of the unigram model's{': not every model beat it' if share.max() >= 1 else ''}{pairs}.
 - **Against the assignment:** {agree if n else 'one experiment has no order'}.
 
 {noise(s)}'''), by_source(s))
@@ -419,6 +436,72 @@ def samples(s:Study):
     return Text(P(by), *sample_list(best), *[
         Details(Summary(f'{label(e)} (perplexity {r.val_perplexity:.2f})'), *sample_list(s.run(e))) for e, r in others.iterrows()])
 
+# %% ../nbs/04_report.ipynb #bcf5da43
+def inside_of(s):
+    "What the first seed of the best model looks like inside; None where its folder does not say"
+    path = s.run(s.best.name).path/'inside.json'
+    return read_json(path) if path.exists() else None
+
+def visible(token): return token.replace(' ', '␣').replace('\n', '↵').replace('\t', '⇥') # white space that can be seen
+def telling(data): return heads(data)['from average'].idxmax() # (block, head) of the head that is furthest from a plain average
+
+def drawn_to(data):
+    "The token that gets the most attention from this head, beyond an equal part"
+    (b, h), more = telling(data), dict.fromkeys(data['tokens'], 0.)
+    for row in data['attention'][b-1][h-1]:
+        for token, w in zip(data['tokens'], row): more[token] += w - 1/len(row)
+    return max(more, key=more.get)
+
+# %% ../nbs/04_report.ipynb #a6316642
+@plt.rc_context(STYLE)
+def plot_attention(
+    data:dict, # as `inside` returns it
+): # matplotlib figure
+    "Figure 7: where the most telling head looks"
+    (b, h), tokens, T = telling(data), [visible(t) for t in data['tokens']], len(data['tokens'])
+    rows = [row + [math.nan]*(T - len(row)) for row in data['attention'][b-1][h-1]]  # (T, T); nothing is drawn for the future
+    fig, ax = plt.subplots(figsize=(4.6, 4.2), layout='constrained')
+    mesh = ax.pcolormesh(np.ma.masked_invalid(rows), cmap='cividis', norm=PowerNorm(.5, 0, 1))
+    ax.set_xticks(np.arange(T) + .5, tokens, rotation=90, fontsize=8, parse_math=False); ax.set_yticks(np.arange(T) + .5, tokens, fontsize=8, parse_math=False)
+    ax.invert_yaxis(); ax.grid(False)
+    ax.set(title=f'Block {b}, head {h}', xlabel='token looked at', ylabel='asking token')
+    fig.colorbar(mesh, shrink=.8, label='attention weight').outline.set_visible(False)
+    return settled(fig)
+
+@plt.rc_context(STYLE)
+def plot_next(
+    data:dict, # as `inside` returns it
+    color:str, # of the likeliest tokens
+): # matplotlib figure
+    "Figure 8: the likeliest next tokens, and all others together"
+    tokens, p = zip(*data['next'])
+    fig, ax = plt.subplots(figsize=(4.6, 4.2), layout='constrained')
+    ax.barh(range(len(p) + 1), [*p, 1 - sum(p)], color=[color]*len(p) + ['#999999'], height=.65)
+    ax.set_yticks(range(len(p) + 1), [*map(visible, tokens), 'all others'], parse_math=False)
+    for y, x in enumerate([*p, 1 - sum(p)]): ax.annotate(f'{x:.3f}', (x, y), xytext=(4, 0), textcoords='offset points', va='center', fontsize='small')
+    ax.invert_yaxis(); ax.grid(axis='y', visible=False); ax.margins(x=.14)
+    ax.set(title=f'After “… {"".join(data["tokens"][-5:]).strip()}”', xlabel='probability')
+    return settled(fig)
+
+# %% ../nbs/04_report.ipynb #31b01d8c
+def seeing(s:Study):
+    "Section 4.6: where the best model looks, what it expects, and what it takes for alike"
+    data, who = inside_of(s), f'{s.best.title} (perplexity {s.best.val_perplexity:.2f})'
+    if not data: return Text(*prose(f'The run of {who} was made by an older version of the program and has no inside.json; trained again, it would be shown here.'))
+    t, (b, h), (token, p), share = heads(data), telling(data), data['next'][0], sum(x for _, x in data['next'])
+    near = max(((w, *row[0]) for w, row in data['neighbours'].items() if row), key=lambda x: x[2], default=None)
+    like = f'- **Alike:** of the words below, {near[0]} has the nearest neighbour, {visible(near[1])}, with a cosine of {near[2]:.2f}.' if near else ''
+    shares = t.map('{:.1%}'.format).reset_index().set_axis(['Block', 'Head', 'From a plain average', 'On the token itself', 'On the one before', 'On the first'], axis=1)
+    words = pd.DataFrame([[w, ', '.join(f'{visible(k)} {c:.2f}' for k, c in row)] for w, row in data['neighbours'].items()], columns=['Word', 'Nearest tokens'])
+    return Text(*prose(f'''
+Inside {who}, on the text “{''.join(data['tokens'])}”:
+
+- **Attention:** of its {len(t)} heads, head {h} of block {b} is furthest from a plain average: {t['from average'][b, h]:.0%} of its attention would have to be
+moved to make it one, and {t['from average'].min():.0%} for the nearest. What it looks at most, beyond an equal part, is {visible(drawn_to(data))}.
+- **Next token:** the likeliest is {visible(token)}, with a probability of {p:.3f}; the {len(data['next'])} likeliest have {share:.0%} together.
+{like}'''), table(shares, 'Where the heads look: shares of attention, means over all tokens but the first'),
+        *[table(words, 'Tokens whose embeddings point most nearly in the direction of a word, with the cosine of the angle between them')]*bool(near))
+
 # %% ../nbs/04_report.ipynb #6ee2028b
 def findings(s):
     "Each change by the size of its effect, the largest first"
@@ -457,6 +540,7 @@ def observations(s:Study):
 {'The changes, by the size of their effect:' if len(s.t) > 1 else 'One experiment alone shows no effect.'}
 
 {items(f'**{k}:** {v}.' for k, v in findings(s))}
+{f'- **Against the bigram model,** in nats per token: {beyond_pairs(s)}.' if s.bigram else ''}
 
 ### 5.2 Technical challenges
 
@@ -472,9 +556,10 @@ def conclusion(s:Study):
     "Section 6: what can be said, and how firmly"
     best, (same, n, _), found = s.best, order(s.t), findings(s)
     good = list(gains(s).title)
+    pairs = f', and the bigram model {math.exp(s.bigram):.1f}: {best.title} {compared(best.val_perplexity - math.exp(s.bigram), best.spread)} it' if s.bigram else ''
     return Text(*prose(f'''
 {len(s.t)} experiments were run on the corpus {s.passport['corpus']['name']}. The lowest validation perplexity, {best.val_perplexity:.2f}, belongs to
-{best.title} ({config(best)}); the unigram model has {best.unigram_perplexity:.1f} on the same text.
+{best.title} ({config(best)}); the unigram model has {best.unigram_perplexity:.1f} on the same text{pairs}.
 
 {f'Of {len(found)} changes to the baseline, {len(good)} improved on it: {listed(good) or "none"}.' if found else ''}
 {f'The largest effect came from {found[0][0]}.' if found else ''}
@@ -492,6 +577,7 @@ WORKS = ['Vaswani et al. (2017): Attention Is All You Need. arXiv:1706.03762.',
          'Radford et al. (2019): Language Models are Unsupervised Multitask Learners (GPT-2: the place of the LayerNorm, and the tokenizer).',
          'Loshchilov and Hutter (2019): Decoupled Weight Decay Regularization (AdamW). arXiv:1711.05101.',
          'Hendrycks and Gimpel (2016): Gaussian Error Linear Units (GELU). arXiv:1606.08415.',
+         'Witten and Bell (1991): The Zero-Frequency Problem (the smoothing of the bigram model). IEEE Transactions on Information Theory 37.',
          'Sennrich et al. (2016): Neural Machine Translation of Rare Words with Subword Units (BPE). arXiv:1508.07909.']
 
 # %% ../nbs/04_report.ipynb #f02c080b
@@ -546,6 +632,7 @@ def sections(
     s:Study,
     singles, # elements: Figures 1 to 5
     both, # elements: Figure 6, twice
+    looks=(), # elements: Figures 7 and 8
 ): # elements
     "The report from title to references"
     part = lambda title, *texts: Section(H2(title), *[p for t in texts for p in (t.parts if isinstance(t, Text) else [t])])
@@ -554,7 +641,7 @@ def sections(
         part('4. Results and Analysis', H3('4.1 Individual Experiment Results'),
              P(f'Above the loss, below the perplexity. Training loss is the mean of the last {WINDOW} logged rows, with dropout on.'),
              Div(*singles, cls='figures'), H3('4.2 Comprehensive Model Comparison'), *both, H3('4.3 Performance Analysis'), analysis(s),
-             H3('4.4 Training Dynamics'), dynamics(s), H3('4.5 Text Generation Examples'), samples(s)),
+             H3('4.4 Training Dynamics'), dynamics(s), H3('4.5 Text Generation Examples'), samples(s), H3('4.6 Seeing inside'), seeing(s), Div(*looks, cls='figures')),
         part('5. Observations and Challenges', observations(s)), part('6. Conclusion', conclusion(s)),
         part('7. References and Resources', references(s))]
 
@@ -571,13 +658,16 @@ def report(
     alt = 'Figure {}: training and validation loss and perplexity of {}'
     singles = [inline(p, f'fig{i}', alt.format(i, label(list(EXPERIMENTS)[i-1]))) for i, p in plots.items()]
     all6, png = 'Figure 6: training curves, validation curves and final perplexity of all experiments', BytesIO()
-    plot_comparison(s.df).savefig(png, dpi=160); plt.close()
-    plots[6] = svg(plot_comparison(s.df))
+    (six := plot_comparison(s.df)).savefig(png, dpi=160)
+    plots[6] = svg(six)
     both = [inline(plots[6], 'fig6', all6, 'wide'), inline(svg(plot_comparison(s.df, stacked=True)), 'fig6n', all6, 'narrow')]
+    alts = {7: 'where the most telling head of {} looks in a sentence', 8: 'what {} expects after the sentence'}
+    if data := inside_of(s): plots[7], plots[8] = svg(plot_attention(data)), svg(plot_next(data, COLORS[s.best.name]))
+    looks = [inline(plots[i], f'fig{i}', f'Figure {i}: {a.format(label(s.best.name))}') for i, a in alts.items() if i in plots]
     for old in set((out/'figures').glob('fig*.svg')) - {out/f'figures/fig{i}.svg' for i in plots}: old.unlink() # of an experiment no longer there
     for i, p in plots.items(): write_text(out/f'figures/fig{i}.svg', p)
     (out/'figures/fig6.png.part').write_bytes(png.getvalue()); replace(out/'figures/fig6.png.part', out/'figures/fig6.png')
-    write_text(out/'report.html', page(sections(s, singles, both)))
+    write_text(out/'report.html', page(sections(s, singles, both, looks)))
     return out/'report.html'
 
 # %% ../nbs/04_report.ipynb #3171d4dc
@@ -587,8 +677,8 @@ def keep(
 )->Path: # `dest`
     "Copy the text files of finished runs, without models and checkpoints"
     s, dest = Study(results), Path(dest)
-    names = 'config.json', 'history.csv', 'receipt.json', 'samples.json', 'metrics.json'
-    for f in [s.path/'corpus.json'] + [r.path/k for r in s.runs for k in names]:
+    names = 'config.json', 'history.csv', 'receipt.json', 'samples.json', 'inside.json', 'metrics.json'
+    for f in [s.path/'corpus.json'] + [f for r in s.runs for k in names if (f := r.path/k).exists() or k != 'inside.json']:
         to = dest/f.relative_to(s.path)
         try: to.parent.mkdir(parents=True, exist_ok=True); write_text(to, f.read_text())
         except OSError as e: raise ValueError(f'Cannot copy {f} to {to}: {e.strerror}.') from e
