@@ -11,7 +11,9 @@ __all__ = ['ACTIVATIONS', 'CHUNK', 'GPTConfig', 'causal_mask', 'attention_weight
 import math, os, shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from threading import get_ident
 import torch, torch.nn as nn, torch.nn.functional as F
 from fastcore.basics import patch
 
@@ -156,13 +158,17 @@ def forward(self:MiniGPT, ids):  # (B, T) → (B, T, V)
 # %% ../nbs/01_model.ipynb #a6316642
 CHUNK = {'cpu': 2**24, 'cuda': 2**27}  # logits in memory at a time: a processor gains from what stays near it, a GPU from few large kernels
 
+@lru_cache(4)
+def _room(rows, width, dtype, device, thread): return torch.empty(rows, width, dtype=dtype, device=device)  # asked for once, used at every step
+
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, targets, grad):
         fast = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
         (N,V),rows = (len(x), len(weight)), max(1, CHUNK.get(x.device.type, CHUNK['cpu'])//len(weight))
-        p = x.new_empty(min(rows, N), -(-V//64)*64, dtype=torch.promote_types(fast, torch.float32))
-        z = p if p.dtype == fast else torch.empty_like(p, dtype=fast)
+        room = lambda dtype: _room(rows, -(-V//64)*64, dtype, x.device, get_ident())[:N]
+        p = room(torch.promote_types(fast, torch.float32))
+        z = p if p.dtype == fast else room(fast)
         asked,answer,row = targets >= 0, targets.clamp(min=0), torch.arange(len(p), device=x.device)
         nats,x_,w = p.new_empty(N), x.to(fast), weight.to(fast)
         if grad: dx,dw = torch.empty_like(x_), torch.zeros_like(weight)
