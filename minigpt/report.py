@@ -480,14 +480,14 @@ def plot_next(
     ax.set_yticks(range(len(p) + 1), [*map(visible, tokens), 'all others'], parse_math=False)
     for y, x in enumerate([*p, 1 - sum(p)]): ax.annotate(f'{x:.3f}', (x, y), xytext=(4, 0), textcoords='offset points', va='center', fontsize='small')
     ax.invert_yaxis(); ax.grid(axis='y', visible=False); ax.margins(x=.14)
-    ax.set(title=f'After “… {"".join(data["tokens"][-5:]).strip()}”', xlabel='probability')
+    ax.set_title(f'After “… {"".join(data["tokens"][-5:]).strip()}”', parse_math=False); ax.set_xlabel('probability')
     return settled(fig)
 
-# %% ../nbs/04_report.ipynb #31b01d8c
+# %% ../nbs/04_report.ipynb #cfdbe315
 def seeing(s:Study):
     "Section 4.6: where the best model looks, what it expects, and what it takes for alike"
     data, who = inside_of(s), f'{s.best.title} (perplexity {s.best.val_perplexity:.2f})'
-    if not data: return Text(*prose(f'The run of {who} was made by an older version of the program and has no inside.json; trained again, it would be shown here.'))
+    if not data: return Text(*prose(f'The run of {who} was made by an older version of the program and has no inside.json; train it again to see inside.'))
     t, (b, h), (token, p), share = heads(data), telling(data), data['next'][0], sum(x for _, x in data['next'])
     near = max(((w, *row[0]) for w, row in data['neighbours'].items() if row), key=lambda x: x[2], default=None)
     like = f'- **Alike:** of the words below, {near[0]} has the nearest neighbour, {visible(near[1])}, with a cosine of {near[2]:.2f}.' if near else ''
@@ -511,12 +511,13 @@ def findings(s):
 
 def receipts(s):
     "What the runs cost"
+    step = 'train', 'data', 'blocks', 'loss', 'optimizer' # older runs give the sum of the other four
     def line(r, c):
-        share, m = (lambda k: f'{c["parts"][k]/c["seconds"]:.0%}'), c['peak_memory_mb']
-        return {'Run': f'{label(r.experiment)}, seed {r.seed}', 'Time (s)': f'{c["seconds"]:,.0f}', 'Training': share('train'),
-                'Validation': share('eval'), 'Tokens/s': f'{c["tokens_per_second"]:,.0f}', 'Memory (MB)': f'{m:,.0f}' if m else 'unknown'}
+        share, m, mm = (lambda *names: f'{sum(c["parts"].get(k, 0) for k in names)/c["seconds"]:.0%}'), c['peak_memory_mb'], c.get('matmul_share')
+        return {'Run': f'{label(r.experiment)}, seed {r.seed}', 'Time (s)': f'{c["seconds"]:,.0f}', 'Training': share(*step), 'Validation': share('eval'),
+                'Tokens/s': f'{c["tokens_per_second"]:,.0f}', 'Of the matmul rate': f'{mm:.0%}' if mm else 'unknown', 'Memory (MB)': f'{m:,.0f}' if m else 'unknown'}
     return table(pd.DataFrame([line(r, run.receipt) for r, run in zip(s.df.itertuples(), s.runs)]),
-                 'Receipts. Memory on a GPU is the peak of the run; on a CPU, the peak of the process up to the end of the run')
+                 'Receipts. The matmul rate is measured with large products. Memory on a GPU is the peak of the run; on a CPU, the peak of the process up to its end')
 
 # %% ../nbs/04_report.ipynb #c1c02163
 def next_steps(s):
@@ -556,7 +557,8 @@ def conclusion(s:Study):
     "Section 6: what can be said, and how firmly"
     best, (same, n, _), found = s.best, order(s.t), findings(s)
     good = list(gains(s).title)
-    pairs = f', and the bigram model {math.exp(s.bigram):.1f}: {best.title} {compared(best.val_perplexity - math.exp(s.bigram), best.spread)} it' if s.bigram else ''
+    pairs = (f', and the bigram model {math.exp(s.bigram):.1f}: {best.title} {compared(best.val_perplexity - math.exp(s.bigram), best.spread)} it'
+             if s.bigram else '')
     return Text(*prose(f'''
 {len(s.t)} experiments were run on the corpus {s.passport['corpus']['name']}. The lowest validation perplexity, {best.val_perplexity:.2f}, belongs to
 {best.title} ({config(best)}); the unigram model has {best.unigram_perplexity:.1f} on the same text{pairs}.
@@ -677,8 +679,8 @@ def keep(
 )->Path: # `dest`
     "Copy the text files of finished runs, without models and checkpoints"
     s, dest = Study(results), Path(dest)
-    names = 'config.json', 'history.csv', 'receipt.json', 'samples.json', 'inside.json', 'metrics.json'
-    for f in [s.path/'corpus.json'] + [f for r in s.runs for k in names if (f := r.path/k).exists() or k != 'inside.json']:
+    names, newer = ('config.json', 'history.csv', 'receipt.json', 'samples.json', 'metrics.json'), ('inside.json', 'parts.json') # older runs lack these
+    for f in [s.path/'corpus.json'] + [r.path/k for r in s.runs for k in names] + [f for r in s.runs for k in newer if (f := r.path/k).exists()]:
         to = dest/f.relative_to(s.path)
         try: to.parent.mkdir(parents=True, exist_ok=True); write_text(to, f.read_text())
         except OSError as e: raise ValueError(f'Cannot copy {f} to {to}: {e.strerror}.') from e
@@ -709,12 +711,16 @@ def minigpt_experiments(
     packing:str=None, # document or stream, in place of the preset's
     split:str=None, # block or document, in place of the preset's
     epochs:int=2, # passes over the training blocks
+    minutes:float=None, # each run ends inside this time, in place of epochs
+    backup:str=None, # folder on another disk for a copy of the runs
+    resume:bool=False, # go on from what is in `backup`, as on a new machine
 ):
     "Train the experiments on a corpus, from text to report"
+    if resume and not backup: raise ValueError('resume goes on from a backup: name its folder as backup.')
     experiments_named(experiments) # a wrong name is said before any work
     if not all(k.strip().isdecimal() for k in seeds.split(',')):
         raise ValueError(f'seeds is {seeds!r}: give whole numbers with commas between them, such as 0,1,2.')
     blocks = build_blocks(corpus_named(corpus, max_blocks, packing=packing, split=split), data, hub_root)
-    run_experiments(blocks, experiments, list(map(int, seeds.split(','))), out, epochs=epochs)
+    run_experiments(blocks, experiments, list(map(int, seeds.split(','))), out, backup, resume, epochs=epochs, minutes=minutes)
     s = Study(Path(out)/blocks.corpus.name)
     print(ranking(s).sort_values('Rank').to_string(index=False), noise(s), report(s.path), sep='\n')
