@@ -647,8 +647,8 @@ def _copy_finished(source, dest):
 
 def _bring_back(backup, path):
     "Copy a run from its backup, whether it is finished or not"
-    if (backup/'metrics.json').exists(): _copy_finished(backup, path)
-    else: restore(backup, path)
+    if not (backup/'metrics.json').exists(): restore(backup, path)
+    elif not (path/'config.json').exists(): _copy_finished(backup, path)
 
 # %% ../nbs/02_train.ipynb #96a120b2
 _baselines = lru_cache(1)(Baselines)  # the same for all runs on a corpus
@@ -667,7 +667,9 @@ def _finish(trainer, run, backup=None):
     write_json(path/'receipt.json', trainer.receipt())
     write_json(path/'metrics.json', trainer.metrics(parts['whole']['bigram']))
     if not backup: return
-    try: _copy_finished(path, Path(backup)); shutil.rmtree(Path(backup)/'checkpoints', ignore_errors=True)
+    try:
+        os.listdir(backup)  # one that has vanished is not made again on this disk
+        _copy_finished(path, Path(backup)); shutil.rmtree(Path(backup)/'checkpoints', ignore_errors=True)
     except OSError as e: print(f'The finished run could not be copied to {backup} ({e.strerror or e}); it is whole in {path}.')
 
 # %% ../nbs/02_train.ipynb #3c53cde6
