@@ -497,7 +497,7 @@ def fit(self:Trainer, checkpoints, label='', save_minutes=10.):
     "Train from where the trainer stands to the end, saving in the run of `checkpoints`"
     path, start, before = checkpoints.run, time.perf_counter(), sum(self.seconds.values())
     saved, batch = start, self.cfg.batch_size*self.blocks.corpus.block_size
-    with deterministic(self.cfg.deterministic), stop_signals() as asked, tqdm(total=self.n_steps, initial=self.step, desc=label, unit=' steps', disable=self.rank > 0 or None) as bar:
+    with deterministic(self.cfg.deterministic), stop_signals() as asked, tqdm(total=self.n_steps, initial=self.step, desc=label, unit=' steps', **(dict(disable=True) if self.rank else {})) as bar:
         while self.step < self.n_steps:
             norm = self.train_step(); bar.update()
             epoch_over, sampled = self.step % self.per_epoch == 0 or self.step == self.n_steps, self.step in self.eval_at
