@@ -604,25 +604,6 @@ def processes(
     finally:
         if not (alone or joined): dist.destroy_process_group()
 
-# %% ../nbs/02_train.ipynb #5ce5f721
-def _receipt(trainer):
-    "What a run cost"
-    if trainer.device.type == 'cuda': peak = torch.cuda.max_memory_allocated()/2**20
-    else:
-        try: import resource; peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/(2**20 if sys.platform == 'darwin' else 2**10)
-        except ImportError: peak = None  # Windows does not count it this way
-    s = trainer.seconds
-    return dict(seconds=sum(s.values()), parts=s, tokens_per_second=trainer.tokens/s['train'], peak_memory_mb=peak)
-
-def _open_run(path, config):
-    "Make the run folder, or check that the one there is of this `config`"
-    try: path.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise ValueError(f'Cannot write to {path}: {e.strerror}.') from e
-    if (path/'config.json').exists(): return _same_run(path, config)
-    if any(path.iterdir()): raise ValueError(f'{path} is not empty and holds no run: choose another folder.')
-    try: write_json(path/'config.json', config)
-    except OSError as e: raise ValueError(f'Cannot write to {path}: {e.strerror}.') from e
-
 # %% ../nbs/02_train.ipynb #bcf5da43
 def _open_run(path, config):
     "Make the run folder, or check that the one there is of this `config`"
