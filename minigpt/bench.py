@@ -189,7 +189,7 @@ def serve():
     except Exception as e: answer(error=f'{type(e).__name__}: {str(e).strip().splitlines()[0] if str(e).strip() else ""}')
 
 # %% ../nbs/94_bench.ipynb #d47825a3
-class Failed(Exception): "A worker could not do its job"
+class Failed(ValueError): "A worker could not do its job"
 
 class Worker:
     "A process that does a job when told to"
@@ -208,7 +208,7 @@ class Worker:
     def last_words(self):
         code = self.process.wait()
         self.log.seek(0)
-        return f'the process ended with code {code}: {(self.log.read().strip().splitlines() or ["it said nothing"])[-1]}'
+        return f'the process of {self.job.who} ended with code {code}: {(self.log.read().strip().splitlines() or ["it said nothing"])[-1]}'
 
     def run(self, steps): self.rounds.append(self.ask(steps)); return self.rounds[-1]
     def close(self):
