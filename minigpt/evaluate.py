@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['PREDICTORS', 'SAMPLING', 'SENTENCE', 'token_costs', 'Baselines', 'Evaluation', 'text_windows', 'evaluate', 'texts',
-           'stream_text', 'newest_run', 'minigpt_generate', 'neighbours', 'inside', 'heads']
+           'stream_text', 'newest_run', 'minigpt_generate', 'neighbours', 'inside', 'heads', 'visible', 'telling',
+           'drawn_to', 'plot_attention', 'plot_next']
 
 # %% ../nbs/92_evaluate.ipynb #80ea65ff
 import math, sys
@@ -13,11 +14,13 @@ from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
+from matplotlib.colors import PowerNorm
 
 from .data import CLEAN, command, token_bytes
 from .model import MiniGPT
@@ -381,3 +384,43 @@ def heads(
             rows[b,h] = {'from average': np.mean([abs(w - 1/len(w)).sum()/2 for w in m]), 'itself': np.mean([w[-1] for w in m]),
                          'before': np.mean([w[-2] for w in m]), 'first': np.mean([w[0] for w in m])}
     return pd.DataFrame(rows).T.rename_axis(['block', 'head'])
+
+# %% ../nbs/92_evaluate.ipynb #d4778590
+def visible(token): return token.replace(' ', '␣').replace('\n', '↵').replace('\t', '⇥') # white space that can be seen
+def telling(data): return heads(data)['from average'].idxmax() # (block, head) of the head that is furthest from a plain average
+
+def drawn_to(data):
+    "The token that gets the most attention from the most telling head, beyond an equal part"
+    (b, h), more = telling(data), dict.fromkeys(data['tokens'], 0.)
+    for row in data['attention'][b-1][h-1]:
+        for token, w in zip(data['tokens'], row): more[token] += w - 1/len(row)
+    return max(more, key=more.get)
+
+# %% ../nbs/92_evaluate.ipynb #8a253b6b
+def plot_attention(
+    data:dict, # as `inside` returns it
+): # matplotlib figure
+    "Where the most telling head looks"
+    (b, h), tokens, T = telling(data), [visible(t) for t in data['tokens']], len(data['tokens'])
+    rows = [row + [math.nan]*(T - len(row)) for row in data['attention'][b-1][h-1]]  # (T, T); nothing is drawn for the future
+    fig, ax = plt.subplots(figsize=(4.6, 4.2), layout='constrained')
+    mesh = ax.pcolormesh(np.ma.masked_invalid(rows), cmap='cividis', norm=PowerNorm(.5, 0, 1))
+    ax.set_xticks(np.arange(T) + .5, tokens, rotation=90, fontsize=8, parse_math=False); ax.set_yticks(np.arange(T) + .5, tokens, fontsize=8, parse_math=False)
+    ax.invert_yaxis(); ax.grid(False)
+    ax.set(title=f'Block {b}, head {h}', xlabel='token looked at', ylabel='asking token')
+    fig.colorbar(mesh, shrink=.8, label='attention weight').outline.set_visible(False)
+    return fig
+
+def plot_next(
+    data:dict, # as `inside` returns it
+    color:str='C0', # of the likeliest tokens
+): # matplotlib figure
+    "The likeliest next tokens, and all others together"
+    tokens, p = zip(*data['next'])
+    fig, ax = plt.subplots(figsize=(4.6, 4.2), layout='constrained')
+    ax.barh(range(len(p) + 1), [*p, 1 - sum(p)], color=[color]*len(p) + ['#999999'], height=.65)
+    ax.set_yticks(range(len(p) + 1), [*map(visible, tokens), 'all others'], parse_math=False)
+    for y, x in enumerate([*p, 1 - sum(p)]): ax.annotate(f'{x:.3f}', (x, y), xytext=(4, 0), textcoords='offset points', va='center', fontsize='small')
+    ax.invert_yaxis(); ax.grid(axis='y', visible=False); ax.margins(x=.14)
+    ax.set_title(f'After “… {"".join(data["tokens"][-5:]).strip()}”', parse_math=False); ax.set_xlabel('probability')
+    return fig
