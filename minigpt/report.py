@@ -308,14 +308,14 @@ def plot_run(
         t, v = curves(run.path)
         ends = pd.Series(run.metrics['val_loss_by_epoch'])
         for a, f in (ax, lambda x: x), (bx, lambda x: x.map(math.exp)):
-            a.plot(t.step, f(t.loss), color=color, alpha=.45, lw=1, label=f'training, mean of {WINDOW} rows')
-            a.plot(v.step, f(v.loss), color=color, ls=line, marker=marker, ms=3.5, lw=1.3, label='validation, sampled')
+            a.plot(t.step, f(t.loss), color=color, alpha=.45, lw=1, label=f'training, mean of {WINDOW} rows' if a is ax else None)
+            a.plot(v.step, f(v.loss), color=color, ls=line, marker=marker, ms=3.5, lw=1.3, label='validation, sampled' if a is ax else None)
         bx.plot((ends.index + 1)*r.steps/len(ends), ends.map(math.exp), ls='', marker='D', ms=8, mfc='none', mec=INK, label='validation, all of it')
     bx.axhline(r.unigram_perplexity, color=INK, ls=(0, (4, 3)), lw=1, label='unigram model')
     bx.axhline(math.exp(run.metrics['baselines']['bigram']), color=INK, ls=':', lw=1, label='bigram model')
     plain_log(bx)
     ax.set(title=f'{label(r.experiment)}\n{config(r)}', ylabel='loss (nats per token)'); bx.set(xlabel='step', ylabel='perplexity')
-    once(ax.legend, ax, loc='upper right'); once(bx.legend, bx, loc='upper right')
+    once(ax.legend, ax, loc='upper right'); once(bx.legend, bx, loc='center right', bbox_to_anchor=(1, .58))
     return settled(fig)
 
 # %% ../nbs/04_report.ipynb #bd7fa917
@@ -457,10 +457,9 @@ def samples(s:Study):
 # %% ../nbs/04_report.ipynb #a6316642
 def taken_apart(s:Study):
     "Section 4.6: where the loss lies, and where the gain of the best experiment comes from"
-    def line(t): return t.map(lambda v: f'{v:.3f}' if isinstance(v, float) else v)
-    t = apart(s.df, 'source')
+    t = apart(s.df, 'source').map('{:.3f}'.format).rename(columns={e: r.title for e, r in s.t.iterrows()}).rename(columns=str.capitalize).reset_index(names='Source')
     told = [] if s.best.name == s.base.name else explain(s.df, s.best.name, s.base.name)
-    return Text(*prose('\n'.join(f'- {x}' for x in told)), table(line(t), 'Validation loss by source, nats per token, means over seeds'))
+    return Text(*prose('\n'.join(f'- {x}' for x in told)), table(t, 'Validation loss by source, nats per token, means over seeds'))
 
 # %% ../nbs/04_report.ipynb #853b4d68
 def inside_of(s): return read_json(s.run(s.best.name).path/'inside.json') # of the first seed of the best model
