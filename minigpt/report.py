@@ -457,7 +457,7 @@ def samples(s:Study):
 # %% ../nbs/04_report.ipynb #a6316642
 def taken_apart(s:Study):
     "Section 4.6: where the loss lies, and where the gain of the best experiment comes from"
-    t = apart(s.df, 'source').map('{:.3f}'.format).rename(columns={e: r.title for e, r in s.t.iterrows()}).rename(columns=str.capitalize).reset_index(names='Source')
+    t = apart(s.df, 'source').map('{:.3f}'.format).rename(columns={e: r.title for e, r in s.t.iterrows()}).rename(columns=lambda c: c[0].upper() + c[1:]).reset_index(names='Source')
     told = [] if s.best.name == s.base.name else explain(s.df, s.best.name, s.base.name)
     return Text(*prose('\n'.join(f'- {x}' for x in told)), table(t, 'Validation loss by source, nats per token, means over seeds'))
 
