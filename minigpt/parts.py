@@ -67,7 +67,7 @@ def plot_apart(
     names, # experiments to draw
 ): # matplotlib figure
     "Loss by position in the context and by frequency of the token"
-    fig, axs = plt.subplots(1, 2, figsize=(9, 3.6), layout='constrained')
+    fig, axs = plt.subplots(2, 1, figsize=(4.6, 6), layout='constrained')
     ink = plt.rcParams['text.color']
     for ax, by in zip(axs, ('position', 'frequency')):
         t = apart(df, by)
@@ -75,9 +75,10 @@ def plot_apart(
         for k, line in (('unigram', (0, (4, 3))), ('bigram', ':')): ax.plot(x, t[k], color=ink, ls=line, lw=1.2, label=f'{k} model')
         for e in names: ax.plot(x, t[e], 'o-', ms=3.5, lw=1.3, color=COLORS[e], label=EXPERIMENTS[e].title)
         ax.set_xticks(x, t.index, rotation=45*(by == 'position'), fontsize='small')
-    axs[0].set(xlabel='position of the predicted token in its block', ylabel='loss (nats per token)', title='By position')
+    for ax in axs: ax.set_ylabel('loss (nats per token)')
+    axs[0].set(xlabel='position of the predicted token in its block', title='By position')
     axs[1].set(xlabel='frequency class of the token (1: the most frequent)', title='By frequency')
-    fig.legend(*axs[1].get_legend_handles_labels(), loc='outside upper center', ncols=4)
+    fig.legend(*axs[1].get_legend_handles_labels(), loc='outside upper center', ncols=3)
     return fig
 
 def plot_gain(

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['WINDOW', 'STANDS_FOR', 'comparison_table', 'Study', 'thin', 'curves', 'Text', 'prose', 'table', 'authorship', 'notes',
-           'heading', 'architecture', 'dataset', 'training', 'plot_run', 'plot_comparison', 'analysis', 'dynamics',
-           'samples', 'taken_apart', 'seeing', 'concluded', 'siblings', 'choices', 'observations', 'conclusion',
-           'references', 'report', 'keep', 'minigpt_report', 'minigpt_experiments']
+           'heading', 'architecture', 'plot_model', 'shape', 'dataset', 'training', 'plot_run', 'plot_comparison',
+           'analysis', 'dynamics', 'samples', 'taken_apart', 'seeing', 'concluded', 'siblings', 'choices',
+           'observations', 'conclusion', 'references', 'report', 'keep', 'minigpt_report', 'minigpt_experiments']
 
 # %% ../nbs/04_report.ipynb #5af3f4aa
 import html, math, re
@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 from fastcore.xml import (Details, Div, Em, Figcaption, Figure, H1, H2, H3, Header, Li, P, Safe, Section, Small, Strong, Summary, Table, Tbody,
                           Td, Th, Thead, Tr, Ul, to_xml)
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator
 
 import minigpt
@@ -30,6 +31,7 @@ from .claims import REPORTED, REPORTED_DATA, claims
 from .data import build_blocks, command, corpus_named, passport, split_table
 from .evaluate import drawn_to, heads, plot_attention, plot_next, telling, visible
 from .experiments import COLORS, EXPERIMENTS, experiments_named, load_runs, run_experiments
+from .model import GPTConfig, param_counts
 from .parts import apart, explain, plot_apart, plot_gain
 from .statistics import ALPHA, compare, interval_plot, seeds_needed, simulate, spread
 from .train import Run, read_json, write_text
@@ -125,6 +127,21 @@ def changes(
     "What an experiment does differently from the baseline"
     return listed([f'{k} {r[k]:g} instead of {s.base[k]:g}' for k in SETTINGS if r[k] != s.base[k]])
 
+# %% ../nbs/04_report.ipynb #1f0c44d7
+INK = '#333334' # text and axes; on a page they take the colour of the page's text
+STYLE = {'axes.spines.top': False, 'axes.spines.right': False, 'axes.grid': True, 'grid.alpha': .15, 'axes.axisbelow': True,
+         'axes.titlesize': 'medium', 'legend.frameon': False, 'legend.fontsize': 'small', 'figure.dpi': 100, 'svg.hashsalt': 'minigpt',
+         **{k: INK for k in ('text.color', 'axes.labelcolor', 'axes.edgecolor', 'xtick.color', 'ytick.color', 'grid.color')}}
+
+def settled(fig):
+    "`fig`, laid out once and for all while the style holds"
+    fig.get_layout_engine().execute(fig); fig.set_layout_engine('none')
+    return fig
+
+def styled(draw, *args, **kwargs):
+    "A figure in the report's style"
+    with plt.rc_context(STYLE): return settled(draw(*args, **kwargs))
+
 # %% ../nbs/04_report.ipynb #1c1b721a
 def authorship():
     "Author, title and subtitle of the work, from `settings.ini` beside the package"
@@ -186,6 +203,39 @@ probability to come next.
 The maps between vocabulary and vectors hold {shared:.0%} of the baseline's parameters.
 
 ### 1.2 Model configurations'''), sizes(s))
+
+# %% ../nbs/04_report.ipynb #4a7be0c9
+def plot_model(
+    cfg:GPTConfig, # the model's shape
+): # matplotlib figure
+    "A model from tokens to probabilities: parts, shapes and parameters"
+    n, C, V, T = param_counts(cfg), cfg.n_embd, f'{cfg.vocab_size:,}', cfg.n_positions
+    fig, ax = plt.subplots(figsize=(4.6, 5), layout='constrained')
+    ax.set(xlim=(0, 10), ylim=(9.7, -.5)); ax.axis('off')
+    ink = plt.rcParams['text.color']
+    def box(y, name, shape, count=None, color='none'):
+        ax.add_patch(Rectangle((1.2, y - .36), 5.6, .72, fc=color, ec=ink, lw=.8))
+        ax.text(4, y, f'{name}\n{shape}', ha='center', va='center', fontsize=7.5, linespacing=1.15)
+        if count is not None: ax.text(7.1, y, f'{count:,}\n{count/sum(n.values()):.1%}', va='center', fontsize=7.5)
+    ax.text(7.1, 0, 'parameters', va='center', fontsize=7.5)
+    box(0, 'token ids', f'T ≤ {T}')
+    box(1, 'token embedding', f'{V} × {C}', n['token embedding'], '#0072B255')
+    box(2, '+ position embedding', f'{T} × {C}', n['position embedding'], '#0072B255')
+    ax.add_patch(Rectangle((.15, 2.65), 9.7, 3.75, fc='none', ec=ink, lw=.8, ls='--'))
+    ax.text(9.7, 2.95, f'{cfg.n_layer} ×', ha='right', va='center', fontsize=9)
+    box(3.4, 'LayerNorm, causal self-attention', f'{cfg.n_head} heads of {C//cfg.n_head}', n['attention'], '#E69F0055')
+    box(5.1, f'LayerNorm, feed-forward with {cfg.activation.upper()}', f'{C} → {4*C} → {C}', n['MLP'], '#009E7355')
+    for y in (3.4, 5.1): # a branch leaves the stream and is added to it again
+        ax.plot([4, .6, .6, 3.8], [y - .6, y - .6, y + .85, y + .85], color=ink, lw=.8)
+        ax.text(4, y + .85, '+', ha='center', va='center', fontsize=8, bbox=dict(boxstyle='circle,pad=.15', fc='none', ec=ink, lw=.8))
+    box(7, 'LayerNorm', f'all {2*cfg.n_layer + 1} of them', n['layer norms'])
+    box(8, 'output layer' + ', tied'*cfg.tie_weights, f'{C} × {V}', n['output layer'], '#0072B255')
+    box(9, 'softmax', f'{V} probabilities for each next token')
+    for y, end in ((.36, .64), (1.36, 1.64), (2.36, 3.04), (3.76, 4.07), (4.43, 4.74), (5.46, 5.77), (6.13, 6.64), (7.36, 7.64), (8.36, 8.64)):
+        ax.annotate('', (4, end), (4, y), arrowprops=dict(arrowstyle='-|>', color=ink, lw=.8, mutation_scale=7))
+    return fig
+
+def shape(s): return GPTConfig(**s.run(s.base.name).config['model']) # of the baseline
 
 # %% ../nbs/04_report.ipynb #a0d84ceb
 def printed(df, first):
@@ -268,26 +318,13 @@ def training(s:Study):
 The perplexities of the assignment come from its own text and vocabulary: compare their order with ours, not their size.'''))
 
 # %% ../nbs/04_report.ipynb #d831757b
-INK = '#333334' # text and axes; on a page they take the colour of the page's text
 LOOKS = dict(zip(EXPERIMENTS, [('-', 'o'), ('--', 's'), ('-.', '^'), (':', 'D'), ((0, (6, 1, 1, 1, 1, 1)), 'v')])) # line style and marker
-STYLE = {'axes.spines.top': False, 'axes.spines.right': False, 'axes.grid': True, 'grid.alpha': .15, 'axes.axisbelow': True,
-         'axes.titlesize': 'medium', 'legend.frameon': False, 'legend.fontsize': 'small', 'figure.dpi': 100, 'svg.hashsalt': 'minigpt',
-         **{k: INK for k in ('text.color', 'axes.labelcolor', 'axes.edgecolor', 'xtick.color', 'ytick.color', 'grid.color')}}
 
 def once(legend, ax, **kwargs):
     "Call `legend` with the lines of `ax`, each name once, however many seeds"
     handles, names = ax.get_legend_handles_labels()
     lines = dict(zip(names, handles))
     legend(lines.values(), lines, **kwargs)
-
-def settled(fig):
-    "`fig`, laid out once and for all while the style holds"
-    fig.get_layout_engine().execute(fig); fig.set_layout_engine('none')
-    return fig
-
-def styled(draw, *args, **kwargs):
-    "A figure of another module in the report's style"
-    with plt.rc_context(STYLE): return settled(draw(*args, **kwargs))
 
 def plain_log(ax):
     "A logarithmic axis with numbers that people read"
@@ -627,7 +664,8 @@ p,li{max-width:46rem} h1{line-height:1.2;margin-bottom:.3rem} header p{margin:.2
 table{border-collapse:collapse;font-size:.83rem;margin:.5rem 0;font-variant-numeric:tabular-nums;overflow-wrap:normal}
 th,td{padding:.3rem .45rem;border-bottom:1px solid var(--line);vertical-align:top}
 tbody tr:nth-child(even){background:var(--soft)} details{margin:.7rem 0} summary{cursor:pointer}
-.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1rem} figure{margin:0}
+.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1rem}
+figure{margin:0} .figures figure{max-width:36rem}
 figure svg{width:100%;height:auto} figcaption{font-size:.875rem;font-style:italic} .narrow{display:none}
 @media (max-width:52rem){.wide{display:none}.narrow{display:block}}
 '''
@@ -645,7 +683,7 @@ def sections(
     "The report from title to references"
     part = lambda title, *texts: Section(H2(title), *[p for t in texts for p in (t.parts if isinstance(t, Text) else [t])])
     side_by_side = lambda *numbers: Div(*[f for i in numbers for f in figures.get(i, [])], cls='figures')
-    return [*heading(s).parts, part('1. Model Architecture and Parameters', architecture(s)), part('2. Dataset Details', dataset(s)),
+    return [*heading(s).parts, part('1. Model Architecture and Parameters', architecture(s), side_by_side('A')), part('2. Dataset Details', dataset(s)),
         part('3. Training Setup and Hyperparameter Experiments', training(s)),
         part('4. Results and Analysis', H3('4.1 Individual Experiment Results'),
              P(f'Above the loss, below the perplexity. Training loss is the mean of the last {WINDOW} logged rows, with dropout on.'), side_by_side(1, 2, 3, 4, 5),
@@ -659,6 +697,7 @@ def sections(
 # %% ../nbs/04_report.ipynb #da95e9a8
 def drawn(s): # of (number, what it shows, figure)
     "The figures but the sixth, which is there twice"
+    yield 'A', f'the model of {label(s.base.name)}, from tokens to probabilities', styled(plot_model, shape(s))
     for i, e in enumerate(EXPERIMENTS, 1):
         if e in s.t.index: yield i, f'training and validation loss and perplexity of {label(e)}', plot_run(s.of(e))
     if s.c is not None: yield 7, f'differences to {label(s.base.name)}, with their intervals', styled(interval_plot, s.df, s.base.name)
