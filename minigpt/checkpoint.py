@@ -162,12 +162,14 @@ def _copy(source, path):
         f.flush(); os.fsync(f.fileno())
         if why := damage(Path(f.name)): raise OSError(errno.EIO, f'the copy is {why}')
 
+# %% ../nbs/93_checkpoint.ipynb #6a109c5b
 def _copy_run_files(source, folder):
     "Copy the small files without which a run cannot go on"
     for name in RUN_FILES:
         if (source/name).exists():
             with atomic_write(folder/name) as f: f.write((source/name).read_bytes())
 
+# %% ../nbs/93_checkpoint.ipynb #7606b0cb
 class Backup:
     "A copy of a run's last two checkpoints in another folder, made in the background"
     def __init__(self, run, folder):

@@ -181,6 +181,7 @@ CLAIMS = (
     Claim('Longer training would help', 'More epochs would likely improve performance.', still_falling,
           'A run whose loss no longer falls in its last quarter.', (), 'history.csv: val_loss'))
 
+# %% ../nbs/96_claims.ipynb #3c30c61b
 def claims(
     df:pd.DataFrame # one row per run, as `load_runs` returns it
 )->pd.DataFrame: # one row per claim: claim, said, ours, verdict, turned_by, runs

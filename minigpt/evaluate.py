@@ -288,6 +288,7 @@ def newest_run(
     if not runs: raise ValueError(f'No finished run in {out}: train one with minigpt_experiments, or name a folder or a Hub id.')
     return runs[-1].parent
 
+# %% ../nbs/92_evaluate.ipynb #101322a6
 @command
 def minigpt_generate(
     model:str=None, # run folder, exported folder or Hub id; default: the newest run

@@ -195,6 +195,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         dx,dw,n = ctx.saved_tensors
         return dx*(g/n), dw*(g/n), None, None
 
+# %% ../nbs/01_model.ipynb #127d8f08
 def linear_cross_entropy(
     x, # what the output layer reads (N, C)
     weight, # its matrix (V, C)
@@ -332,6 +333,7 @@ def stream(self:MiniGPT,
             if stop is not None and ended.all(): break
     finally: self.train(training)
 
+# %% ../nbs/01_model.ipynb #02a5604a
 @patch
 def generate(self:MiniGPT,
     ids, # prompts of equal length (B, T)

@@ -81,6 +81,7 @@ def plot_apart(
     fig.legend(*axs[1].get_legend_handles_labels(), loc='outside upper center', ncols=3)
     return fig
 
+# %% ../nbs/98_parts.ipynb #1a1b0e10
 def plot_gain(
     df:pd.DataFrame, # one row per run, as `load_runs` returns it
     name:str, # an experiment

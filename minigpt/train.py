@@ -265,6 +265,7 @@ class _Objective(torch.nn.Module):
         loss = self.model.loss(ids, x); self.mark('loss')
         return loss
 
+# %% ../nbs/02_train.ipynb #a616b155
 @patch
 def mark(self:Trainer, part):
     "Add the time since the last mark to `part`, in a timed step"
@@ -274,6 +275,7 @@ def mark(self:Trainer, part):
     if part: self.parts[part] += now - self.marked
     self.marked = now
 
+# %% ../nbs/02_train.ipynb #ee573c1c
 @patch
 def build_objective(self:Trainer): # -> (module from ids to loss, what became of `compile`)
     "The loss of a batch: compiled where wanted and possible, averaged over the processes where there are several"
@@ -308,12 +310,14 @@ def train_step(self:Trainer):
     self.step, self.timed = self.step + 1, self.timed + self.timing
     return norm
 
+# %% ../nbs/02_train.ipynb #7addd282
 @patch(as_prop=True)
 def tokens(self:Trainer):
     "Tokens seen in the steps so far"
     epochs, steps = divmod(self.step, self.per_epoch)
     return (epochs*len(self.blocks.train) + steps*self.cfg.batch_size)*self.blocks.corpus.block_size
 
+# %% ../nbs/02_train.ipynb #b911b619
 @patch
 def update(self:Trainer):
     "Clip the gradients and take a step with them, unless they are not finite"
@@ -336,6 +340,7 @@ def total(self:Trainer, x):
     if self.world > 1: dist.all_reduce(x)
     return x
 
+# %% ../nbs/02_train.ipynb #526746b8
 @patch
 def fetch(self:Trainer):
     "Bring losses and norms from the device; go back to the first step that went wrong"
@@ -350,6 +355,7 @@ def fetch(self:Trainer):
         elif self.scaler.is_enabled() and self.in_a_row < IN_A_ROW: self.skipped += 1
         else: self.step, self.feed = first + i, None; raise FloatingPointError(self.first_bad())
 
+# %% ../nbs/02_train.ipynb #4f1a4d45
 @patch
 def first_bad(self:Trainer)->str:
     "Repeat the step that went wrong, up to its gradients, and say what in it is not finite"
@@ -382,12 +388,14 @@ def measure(self:Trainer, numbers):
     self.seconds['eval'] += time.perf_counter() - start
     return loss
 
+# %% ../nbs/02_train.ipynb #728661d1
 @patch
 def sample_loss(self:Trainer):
     "The validation loss on the sampled blocks"
     order = np.random.default_rng(self.cfg.seed).permutation(len(self.blocks.valid))
     return self.measure(self.blocks.valid[order[:self.cfg.eval_batches*self.cfg.batch_size]])
 
+# %% ../nbs/02_train.ipynb #df9bbad0
 @patch
 def whole_loss(self:Trainer): # -> (nats per token over all of validation, {source: {loss, tokens}})
     "The validation loss on all blocks, and by source"
