@@ -365,6 +365,7 @@ def minigpt_bench(
     cfg = GPTConfig(vocab_size=vocab_size, n_positions=n_positions, n_embd=n_embd, n_layer=n_layer, n_head=n_head)
     b = bench(cfg, batch_size, repeats, steps, nanogpt, device)
     b.save(out)
-    for kind in ('png', 'svg'): plot(b).savefig(Path(out)/f'bench.{kind}')
+    fig = plot(b)
+    for kind in ('png', 'svg'): fig.savefig(Path(out)/f'bench.{kind}')
     print(b, f'bench.json and the chart are in {out}.', sep='\n\n')
     return b
