@@ -171,11 +171,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
         z = p if p.dtype == fast else room(fast)
         asked,answer,row = targets >= 0, targets.clamp(min=0), torch.arange(len(p), device=x.device)
         nats,x_,w = p.new_empty(N), x.to(fast), weight.to(fast)
-        if grad: dx,dw = torch.empty_like(x_), torch.zeros_like(weight)
+        if grad: dx,dw,part = torch.empty_like(x_), torch.zeros_like(weight), _room(*w.shape, fast, x.device, get_ident())
         for i in range(0, N, rows):
             s,zc,pc = slice(i, i+rows), z[:N-i], p[:N-i]  # (R, V padded)
             torch.mm(x_[s], w.T, out=zc[:,:V]); zc[:,V:] = -math.inf
-            torch.softmax(zc, -1, dtype=p.dtype, out=pc)
+            torch.softmax(zc if z is p or x.is_cuda else pc.copy_(zc), -1, dtype=p.dtype, out=pc)  # a processor would widen `zc` in new memory
             at = row[:N-i], answer[s]
             py = pc[at]  # (R,) the probability of each answer
             nats[s] = -py.clamp(min=torch.finfo(p.dtype).tiny).log()
@@ -183,7 +183,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             pc[at] = py - 1
             d,xc = (pc if z is p else zc.copy_(pc))[:,:V], x_[s]*asked[s,None]
             torch.mm(d, w, out=dx[s])
-            dw.addmm_(d.T, xc) if dw.dtype == fast else dw.add_(d.T @ xc)
+            dw.addmm_(d.T, xc) if dw.dtype == fast else dw.add_(torch.mm(d.T, xc, out=part))
         n,nats = asked.sum(), nats*asked
         if grad: ctx.save_for_backward(dx.to(x.dtype)*asked[:,None], dw, n)
         ctx.mark_non_differentiable(nats)
