@@ -156,32 +156,45 @@ def forward(self:MiniGPT, ids):  # (B, T) → (B, T, V)
     return self.lm_head(self.hidden(ids))
 
 # %% ../nbs/01_model.ipynb #a6316642
-CHUNK = {'cpu': 2**24, 'cuda': 2**27}  # logits in memory at a time: a processor gains from what stays near it, a GPU from few large kernels
+CHUNK = {'cpu': (2**26, 2**24), 'cuda': (2**28, 2**29)}  # bytes of logits at a time, in the matrix products and in a softmax that needs more digits than these
 
 @lru_cache(4)
 def _room(rows, width, dtype, device, thread): return torch.empty(rows, width, dtype=dtype, device=device)  # asked for once, used at every step
 
+def _nats(z, p, answer, grad): # logits (R, V), room for the probabilities of some rows (r, V), token ids (R,) -> (R,); where asked for, `z` becomes its own gradient
+    nats,row = p.new_empty(len(z)), torch.arange(len(p), device=z.device)
+    for i in range(0, len(z), len(p)):
+        s = slice(i, i+len(p))
+        zc = z[s]
+        pc = zc if p.dtype == z.dtype else p[:len(zc)]  # (r, V)
+        torch.softmax(zc if pc is zc or z.is_cuda else pc.copy_(zc), -1, dtype=p.dtype, out=pc)  # a processor would widen `zc` in new memory
+        at = row[:len(zc)], answer[s]
+        py = pc[at]  # (r,) the probability of each answer
+        nats[s] = -py.clamp(min=torch.finfo(p.dtype).tiny).log()
+        if not grad: continue
+        pc[at] = py - 1
+        if pc is not zc: zc.copy_(pc)
+    return nats
+
+# %% ../nbs/01_model.ipynb #b7c2e915
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, targets, grad):
         fast = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
-        (N,V),rows = (len(x), len(weight)), max(1, CHUNK.get(x.device.type, CHUNK['cpu'])//len(weight))
-        room = lambda dtype: _room(rows, -(-V//64)*64, dtype, x.device, get_ident())[:N]
-        p = room(torch.promote_types(fast, torch.float32))
-        z = p if p.dtype == fast else room(fast)
-        asked,answer,row = targets >= 0, targets.clamp(min=0), torch.arange(len(p), device=x.device)
+        full,(N,V),thread = torch.promote_types(fast, torch.float32), (len(x), len(weight)), get_ident()
+        rows,few = [max(1, b//(V*t.itemsize)) for b,t in zip(CHUNK.get(x.device.type, CHUNK['cpu']), (fast, full))]
+        z = _room(rows, -(-V//64)*64, fast, x.device, thread)[:N]
+        p = z if full == fast else _room(min(few, rows), z.shape[1], full, x.device, thread)
+        asked,answer = targets >= 0, targets.clamp(min=0)
         nats,x_,w = p.new_empty(N), x.to(fast), weight.to(fast)
-        if grad: dx,dw,part = torch.empty_like(x_), torch.zeros_like(weight), _room(*w.shape, fast, x.device, get_ident())
+        if grad: dx,dw,part = torch.empty_like(x_), torch.zeros_like(weight), _room(*w.shape, fast, x.device, thread)
         for i in range(0, N, rows):
-            s,zc,pc = slice(i, i+rows), z[:N-i], p[:N-i]  # (R, V padded)
-            torch.mm(x_[s], w.T, out=zc[:,:V]); zc[:,V:] = -math.inf
-            torch.softmax(zc if z is p or x.is_cuda else pc.copy_(zc), -1, dtype=p.dtype, out=pc)  # a processor would widen `zc` in new memory
-            at = row[:N-i], answer[s]
-            py = pc[at]  # (R,) the probability of each answer
-            nats[s] = -py.clamp(min=torch.finfo(p.dtype).tiny).log()
+            s,zc = slice(i, i+rows), z[:N-i]  # (R, V padded)
+            d = zc[:,:V]
+            torch.mm(x_[s], w.T, out=d); zc[:,V:] = -math.inf
+            nats[s] = _nats(zc, p, answer[s], grad)
             if not grad: continue
-            pc[at] = py - 1
-            d,xc = (pc if z is p else zc.copy_(pc))[:,:V], x_[s]*asked[s,None]
+            xc = x_[s]*asked[s,None]
             torch.mm(d, w, out=dx[s])
             dw.addmm_(d.T, xc) if dw.dtype == fast else dw.add_(torch.mm(d.T, xc, out=part))
         n,nats = asked.sum(), nats*asked
