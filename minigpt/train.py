@@ -515,7 +515,7 @@ def fit(self:Trainer, checkpoints, label='', save_minutes=10.):
                 except FloatingPointError as e:
                     self.checkpoint(checkpoints)
                     raise ValueError(f'{label}: {e}. The run is saved in {path} as it was before that step; train with a smaller learning rate in another folder.') from e
-                bar.set_postfix(loss=f'{self.rows[-1][4] or math.nan:.3f}', tokens_per_second=f'{batch*(bar.format_dict["rate"] or 0):,.0f}')
+                bar.set_postfix(refresh=False, loss=f'{self.rows[-1][4] or math.nan:.3f}', tokens_per_second=f'{batch*(bar.format_dict["rate"] or 0):,.0f}')
             self.seconds['train'] = before + time.perf_counter() - start - sum(v for k, v in self.seconds.items() if k != 'train')
             if not (row or self.world == 1): continue  # several processes talk when they log, not at each step
             stop, due = self.agreed(bool(asked), time.perf_counter() - saved > 60*save_minutes)
