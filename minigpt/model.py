@@ -158,8 +158,8 @@ def forward(self:MiniGPT, ids):  # (B, T) → (B, T, V)
 # %% ../nbs/01_model.ipynb #a6316642
 CHUNK = {'cpu': (2**26, 2**24), 'cuda': (2**28, 2**29)}  # bytes of logits at a time, in the matrix products and in a softmax that needs more digits than these
 
-@lru_cache(4)
-def _room(rows, width, dtype, device, thread): return torch.empty(rows, width, dtype=dtype, device=device)  # asked for once, used at every step
+@lru_cache(8)
+def _room(what, rows, width, dtype, device, thread): return torch.empty(rows, width, dtype=dtype, device=device)  # asked for once, used at every step
 
 def _nats(z, p, answer, grad): # logits (R, V), room for the probabilities of some rows (r, V), token ids (R,) -> (R,); where asked for, `z` becomes its own gradient
     nats,row = p.new_empty(len(z)), torch.arange(len(p), device=z.device)
@@ -181,22 +181,24 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, targets, grad):
         fast = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
-        full,(N,V),thread = torch.promote_types(fast, torch.float32), (len(x), len(weight)), get_ident()
+        full,N,V = torch.promote_types(fast, torch.float32), len(x), len(weight)
         rows,few = [max(1, b//(V*t.itemsize)) for b,t in zip(CHUNK.get(x.device.type, CHUNK['cpu']), (fast, full))]
-        z = _room(rows, -(-V//64)*64, fast, x.device, thread)[:N]
-        p = z if full == fast else _room(min(few, rows), z.shape[1], full, x.device, thread)
+        room = lambda what, rows, width, dtype: _room(what, rows, width, dtype, x.device, get_ident())
+        Vp = -(-V//64)*64  # V, padded
+        z,w = room('logits', rows, Vp, fast)[:N], room('matrix', Vp, weight.shape[1], fast)
+        p = z if full == fast else room('probabilities', min(few, rows), Vp, full)
+        w[:V] = weight; w[V:] = 0
         asked,answer = targets >= 0, targets.clamp(min=0)
-        nats,x_,w = p.new_empty(N), x.to(fast), weight.to(fast)
-        if grad: dx,dw,part = torch.empty_like(x_), torch.zeros_like(weight), _room(*w.shape, fast, x.device, thread)
+        nats,x_ = p.new_empty(N), x.to(fast)
+        if grad: dx,dw,part = torch.empty_like(x_), torch.zeros_like(weight), room('part of its gradient', *w.shape, fast)
         for i in range(0, N, rows):
-            s,zc = slice(i, i+rows), z[:N-i]  # (R, V padded)
-            d = zc[:,:V]
-            torch.mm(x_[s], w.T, out=d); zc[:,V:] = -math.inf
+            s,zc = slice(i, i+rows), z[:N-i]  # (R, Vp)
+            torch.mm(x_[s], w.T, out=zc); zc[:,V:] = -math.inf
             nats[s] = _nats(zc, p, answer[s], grad)
             if not grad: continue
             xc = x_[s]*asked[s,None]
-            torch.mm(d, w, out=dx[s])
-            dw.addmm_(d.T, xc) if dw.dtype == fast else dw.add_(torch.mm(d.T, xc, out=part))
+            torch.mm(zc, w, out=dx[s])
+            dw.addmm_(zc[:,:V].T, xc) if dw.dtype == fast else dw.add_(torch.mm(zc.T, xc, out=part)[:V])
         n,nats = asked.sum(), nats*asked
         if grad: ctx.save_for_backward(dx.to(x.dtype)*asked[:,None], dw, n)
         ctx.mark_non_differentiable(nats)
