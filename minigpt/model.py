@@ -156,7 +156,7 @@ def forward(self:MiniGPT, ids):  # (B, T) → (B, T, V)
     return self.lm_head(self.hidden(ids))
 
 # %% ../nbs/01_model.ipynb #a6316642
-CHUNK = {'cpu': (2**26, 2**24), 'cuda': (2**28, 2**29)}  # bytes of logits at a time, in the matrix products and in a softmax that needs more digits than these
+CHUNK = {'cpu': (2**26, 2**22), 'cuda': (2**28, 2**29)}  # bytes of logits at a time, in the matrix products and in a softmax that needs more digits than these
 
 @lru_cache(8)
 def _room(what, rows, width, dtype, device, thread): return torch.empty(rows, width, dtype=dtype, device=device)  # asked for once, used at every step
