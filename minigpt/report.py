@@ -106,7 +106,7 @@ def table(
 ): # an element that scrolls sideways where the screen is narrow
     "A table of text, with figures to the right"
     rows = [[str(v) for v in r] for r in df.itertuples(index=False)]
-    side = ['text-align:right' if all(re.match(r'[-+–]?[\d.]*', c)[0] for c in col) else 'text-align:left' for col in zip(*rows)]
+    side = ['text-align:right' if all(re.match(r'[-+–]?[\d.]+', c) for c in col if c) else 'text-align:left' for col in zip(*rows)]
     line = lambda tag, cells, more='': Tr(*[tag(c, style=s + more) for c, s in zip(cells, side)])
     body = Tbody(*[line(Td, r, ';white-space:nowrap') for r in rows])
     return Div(P(Em(caption + '.')), Div(Table(Thead(line(Th, df.columns)), body), style='overflow-x:auto'))
@@ -269,18 +269,22 @@ tends to follow which (the bigram model, smoothed as by Witten and Bell) costs {
 def interval(r, k, form): return f'{r[f"{k}_low"]:{form}} to {r[f"{k}_high"]:{form}}' if r[f'{k}_low'] == r[f'{k}_low'] else 'unknown' # 95 %
 
 def ranking(s):
-    "The comparison, ready to print; 'reported' is what the assignment published"
+    "Settings and perplexities, ready to print; 'reported' is what the assignment published"
     there = lambda v, form: f'{v:{form}}' if v == v else 'not given'
-    def told(e): # what the seeds allow one to say
-        if s.c is None: return {}
-        c, first = s.c.loc[e], e == s.base.name
-        return {'95 % interval': interval(c, 'perplexity', '.1f'), 'Nats to the baseline': '' if first else f'{c.difference:+.3f}',
-                'Its 95 % interval': '' if first else interval(c, 'difference', '+.3f'), 'Verdict': c.verdict}
     return pd.DataFrame([{'Experiment': label(e), **{k: f'{r[k]:g}' for k in SETTINGS}, 'Parameters': f'{r.n_params/1e6:.2f}M', 'Steps': f'{r.steps:,}',
-        'Seeds': r.seeds, 'Validation perplexity': f'{r.val_perplexity:.2f}', 'Rank': r['rank'], **told(e),
-        'Bits per byte': f'{r.bits_per_byte:.3f}', 'Unigram': f'{r.unigram_perplexity:.1f}', 'Bigram': f'{math.exp(s.bigram):.1f}',
-        'Reported perplexity': there(r.reported_val_perplexity, '.2f'), 'Reported rank': there(r.reported_rank, '.0f')}
-        for e, r in s.t.iterrows()])
+        'Perplexity': f'{r.val_perplexity:.2f}', **({} if s.c is None else {'95 % interval': interval(s.c.loc[e], 'perplexity', '.1f')}), 'Rank': f'{r["rank"]}',
+        'Reported': there(r.reported_val_perplexity, '.2f'), 'Reported rank': there(r.reported_rank, '.0f')} for e, r in s.t.iterrows()])
+
+def beside_counting(s):
+    "The same, and what the models that only count reach on the same text"
+    counting = pd.DataFrame({'Experiment': ['Bigram model', 'Unigram model'], 'Perplexity': [f'{math.exp(s.bigram):.2f}', f'{s.base.unigram_perplexity:.2f}']})
+    return pd.concat([ranking(s), counting], ignore_index=True).fillna('')
+
+def verdicts(s):
+    "What the seeds allow one to say, ready to print"
+    return pd.DataFrame([{'Experiment': label(e), 'Seeds': c.seeds, 'Bits per byte': f'{s.t.bits_per_byte[e]:.3f}', 'Nats per token': f'{s.t.val_loss[e]:.3f}',
+        'Less the baseline': '' if e == s.base.name else f'{c.difference:+.3f}', '95 % interval': '' if e == s.base.name else interval(c, 'difference', '+.3f'),
+        'Verdict': c.verdict} for e, c in s.c.iterrows()])
 
 def noise(s):
     "What the number of seeds allows one to say"
@@ -312,7 +316,8 @@ def training(s:Study):
 - **Validation:** all of it after each epoch, and {n} times a run the mean of {cfg['eval_batches']} of its batches.
 - **Device:** {hw['name']}, computing in {hw['dtype']} ({hw['why']}).
 
-### 3.2 Hyperparameter experiments'''), table(ranking(s), f'Results on {c["corpus"]["name"]}, and what the assignment reported'), *prose(f'''
+### 3.2 Hyperparameter experiments'''), table(beside_counting(s), f'Validation perplexity on {c["corpus"]["name"]}, and what the assignment reported'),
+        *[] if s.c is None else [table(verdicts(s), 'How firmly the experiments differ from the baseline, corrected for their number')], *prose(f'''
 {noise(s)}
 
 The perplexities of the assignment come from its own text and vocabulary: compare their order with ours, not their size.'''))
@@ -507,15 +512,15 @@ def seeing(s:Study):
     data, who = inside_of(s), f'{s.best.title} (perplexity {s.best.val_perplexity:.2f})'
     t, (b, h), (token, p), share = heads(data), telling(data), data['next'][0], sum(x for _, x in data['next'])
     near = max(((w, *row[0]) for w, row in data['neighbours'].items() if row), key=lambda x: x[2], default=None)
-    like = f'- **Alike:** of the words below, {near[0]} has the nearest neighbour, {visible(near[1])}, with a cosine of {near[2]:.2f}.' if near else ''
+    like = f'- **Alike:** of the words below, “{near[0]}” has the nearest neighbour, “{visible(near[1])}”, with a cosine of {near[2]:.2f}.' if near else ''
     shares = t.map('{:.1%}'.format).reset_index().set_axis(['Block', 'Head', 'From a plain average', 'On the token itself', 'On the one before', 'On the first'], axis=1)
     words = pd.DataFrame([[w, ', '.join(f'{visible(k)} {c:.2f}' for k, c in row)] for w, row in data['neighbours'].items()], columns=['Word', 'Nearest tokens'])
     return Text(*prose(f'''
 Inside {who}, on the text “{''.join(data['tokens'])}”:
 
 - **Attention:** of its {len(t)} heads, head {h} of block {b} is furthest from a plain average: {t['from average'][b, h]:.0%} of its attention would have to be
-moved to make it one, and {t['from average'].min():.0%} for the nearest. What it looks at most, beyond an equal part, is {visible(drawn_to(data))}.
-- **Next token:** the likeliest is {visible(token)}, with a probability of {p:.3f}; the {len(data['next'])} likeliest have {share:.0%} together.
+moved to make it one, and {t['from average'].min():.0%} for the nearest. What it looks at most, beyond an equal part, is “{visible(drawn_to(data))}”.
+- **Next token:** the likeliest is “{visible(token)}”, with a probability of {p:.3f}; the {len(data['next'])} likeliest have {share:.0%} together.
 {like}'''), table(shares, 'Where the heads look: shares of attention, means over all tokens but the first'),
         *[table(words, 'Tokens whose embeddings point most nearly in the direction of a word, with the cosine of the angle between them')]*bool(near))
 
