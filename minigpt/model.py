@@ -156,18 +156,26 @@ def forward(self:MiniGPT, ids):  # (B, T) → (B, T, V)
     return self.lm_head(self.hidden(ids))
 
 # %% ../nbs/01_model.ipynb #a6316642
-CHUNK = {'cpu': (2**26, 2**22), 'cuda': (2**28, 2**29)}  # bytes of logits at a time, in the matrix products and in a softmax that needs more digits than these
+# Bytes of logits at a time: in the matrix products, and in a softmax that needs more digits than these
+CHUNK = {'cpu': (2**26, 2**22), 'cuda': (2**28, 2**29)}
 
-@lru_cache(8)
-def _room(what, rows, width, dtype, device, thread): return torch.empty(rows, width, dtype=dtype, device=device)  # asked for once, used at every step
+@lru_cache(8)  # asked for once, used at every step
+def _room(what, rows, width, dtype, device, thread): return torch.empty(rows, width, dtype=dtype, device=device)
 
-def _nats(z, p, answer, grad): # logits (R, V), room for the probabilities of some rows (r, V), token ids (R,) -> (R,); where asked for, `z` becomes its own gradient
+def _nats(
+    z, # logits (R, V); with `grad` they become their own gradient
+    p, # room for the probabilities of some rows (r, V)
+    answer, # token ids (R,)
+    grad, # is the gradient wanted?
+):  # (R,)
+    "The cost of each answer, a few rows at a time."
     nats,row = p.new_empty(len(z)), torch.arange(len(p), device=z.device)
     for i in range(0, len(z), len(p)):
         s = slice(i, i+len(p))
         zc = z[s]
         pc = zc if p.dtype == z.dtype else p[:len(zc)]  # (r, V)
-        torch.softmax(zc if pc is zc or z.is_cuda else pc.copy_(zc), -1, dtype=p.dtype, out=pc)  # a processor would widen `zc` in new memory
+        # a processor's softmax would widen `zc` in new memory, so it is copied to where it has room
+        torch.softmax(zc if pc is zc or z.is_cuda else pc.copy_(zc), -1, dtype=p.dtype, out=pc)
         at = row[:len(zc)], answer[s]
         py = pc[at]  # (r,) the probability of each answer
         nats[s] = -py.clamp(min=torch.finfo(p.dtype).tiny).log()
