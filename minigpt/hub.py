@@ -160,7 +160,7 @@ model, tokenizer = MiniGPT.from_pretrained('{id}'), load_tokenizer('{id}')
 print(texts(model, tokenizer, [{prompt!r}])[0])
 ```
 
-With transformers, which takes temperature, top-k and length from the generation defaults in this repository:
+With transformers, which takes temperature and top-k from the generation defaults in this repository, and stops at the end of the context:
 
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer

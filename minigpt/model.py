@@ -420,6 +420,7 @@ def save_pretrained(self:MiniGPT,
 )->Path: # the folder
     "Write a folder that both `MiniGPT.from_pretrained` and transformers' `AutoModelForCausalLM.from_pretrained` load."
     dir,hf = Path(dir).resolve(), self.to_hf()
+    hf.generation_config.max_length = self.cfg.n_positions  # where transformers must stop: it has no window that moves on
     if tokenizer is not None:
         for c in (hf.config, hf.generation_config): c.bos_token_id = c.eos_token_id = tokenizer.eos_token_id
         hf.generation_config.pad_token_id = tokenizer.eos_token_id

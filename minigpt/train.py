@@ -646,8 +646,7 @@ def _finish(trainer, run, backup=None):
     "Write what a finished run consists of, `metrics.json` last"
     path, blocks, start = run.path, trainer.blocks, time.perf_counter()
     write_text(path/'history.csv', trainer.history_csv())
-    n = min(SAMPLING['max_new_tokens'], trainer.model.cfg.n_positions//2)  # transformers cannot go past the context: leave room for a prompt
-    trainer.model.save_pretrained(path/'model', blocks.tokenizer, {**SAMPLING, 'max_new_tokens': n})
+    trainer.model.save_pretrained(path/'model', blocks.tokenizer, {k: v for k, v in SAMPLING.items() if k != 'max_new_tokens'})
     model = run.model().to(trainer.device)  # from here on the export speaks
     write_json(path/'samples.json', samples(model, blocks, trainer.cfg.seed))
     write_json(path/'inside.json', inside(model, blocks))
