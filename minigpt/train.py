@@ -395,27 +395,18 @@ def sample_loss(self:Trainer):
     order = np.random.default_rng(self.cfg.seed).permutation(len(self.blocks.valid))
     return self.measure(self.blocks.valid[order[:self.cfg.eval_batches*self.cfg.batch_size]])
 
-# %% ../nbs/02_train.ipynb #df9bbad0
-@patch
-def whole_loss(self:Trainer): # -> (nats per token over all of validation, {source: {loss, tokens}})
-    "The validation loss on all blocks, and by source"
-    valid, parts = self.blocks.valid, {}
-    source = self.blocks.index['source'][valid]
-    for i, s in enumerate(self.blocks.corpus.sources):
-        if (mine := valid[source == i]).size:
-            parts[s.name] = dict(loss=self.measure(mine), tokens=len(mine)*(self.blocks.corpus.block_size - 1))
-    return sum(p['loss']*p['tokens'] for p in parts.values())/sum(p['tokens'] for p in parts.values()), parts
-
 # %% ../nbs/02_train.ipynb #70ce1c86
 @patch
-def metrics(self:Trainer, bigram=None):
-    "The final figures, from the whole validation set after the last step"
-    loss, sources = self.by_epoch[-1]
-    b, tokens = self.blocks, sum(s['tokens'] for s in sources.values())
-    n_bytes = sum(int(b.token_bytes[b.tokens[b.valid[i:i + 8192], 1:]].sum()) for i in range(0, len(b.valid), 8192))
-    return dict(val_loss=loss, val_perplexity=math.exp(loss), bits_per_byte=loss*tokens/math.log(2)/n_bytes,
-                steps=self.step, tokens=self.tokens, n_params=self.model.num_params(), val_loss_by_epoch=[l for l, _ in self.by_epoch],
-                sources=sources, baselines=dict(uniform=math.log(b.vocab_size), unigram=b.unigram, bigram=bigram))
+def metrics(self:Trainer,
+    parts:dict # of the `Evaluation` of the exported model on the whole validation set
+)->dict: # JSON
+    "The final figures"
+    whole, s = parts['whole'], parts['source']
+    loss = whole['model']
+    return dict(val_loss=loss, val_perplexity=math.exp(loss), bits_per_byte=loss*sum(s['tokens'])/math.log(2)/sum(s['bytes']),
+                steps=self.step, tokens=self.tokens, n_params=self.model.num_params(), val_loss_by_epoch=[*self.by_epoch, loss],
+                sources={n: dict(loss=l, tokens=t) for n, l, t in zip(s['source'], s['model'], s['tokens'])},
+                baselines={k: whole[k] for k in ('uniform', 'unigram', 'bigram')})
 
 # %% ../nbs/02_train.ipynb #8cab99cb
 STATE = 'step', 'skipped', 'in_a_row', 'rows', 'losses', 'by_epoch', 'seconds', 'parts', 'timed'
@@ -488,7 +479,7 @@ def record(self:Trainer, path, norm, sampled, epoch_over):
     start, measured = time.perf_counter(), self.seconds['eval']
     self.fetch()
     self.log(norm, self.sample_loss() if sampled else None)
-    if epoch_over: self.by_epoch.append(self.whole_loss())
+    if epoch_over and self.step < self.n_steps: self.by_epoch.append(self.measure(self.blocks.valid))  # the last one is the export's
     if self.rank == 0 and (sampled or epoch_over): write_text(path/'history.csv', self.history_csv())
     self.seconds['log'] += time.perf_counter() - start - (self.seconds['eval'] - measured)
 
@@ -650,10 +641,11 @@ def _finish(trainer, run, backup=None):
     model = run.model().to(trainer.device)  # from here on the export speaks
     write_json(path/'samples.json', samples(model, blocks, trainer.cfg.seed))
     write_json(path/'inside.json', inside(model, blocks))
+    trainer.seconds['other'] += (now := time.perf_counter()) - start
     write_json(path/'parts.json', parts := evaluate(model, blocks, baselines=_baselines(blocks)).parts())
-    trainer.seconds['other'] += time.perf_counter() - start
+    trainer.seconds['eval'] += time.perf_counter() - now
     write_json(path/'receipt.json', trainer.receipt())
-    write_json(path/'metrics.json', trainer.metrics(parts['whole']['bigram']))
+    write_json(path/'metrics.json', trainer.metrics(parts))
     if not backup: return
     try:
         os.listdir(backup)  # one that has vanished is not made again on this disk
