@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
 from .data import Blocks, Corpus, command
-from .model import GPTConfig, MiniGPT, flops_per_token, linear_cross_entropy
+from .model import CHUNK, GPTConfig, MiniGPT, flops_per_token, linear_cross_entropy
 from .train import TrainConfig, Trainer, choose_dtype, deterministic, hardware, matmul_rate, versions, write_json
 
 # %% ../nbs/94_bench.ipynb #a5ed562a
@@ -116,7 +116,22 @@ def _nanogpt(job):
     run = torch.compile(model) if job.compile else model
     return _training(job, model, lambda ids: run(ids[:, :-1].contiguous(), ids[:, 1:].contiguous())[1], optimizer, _batches(job))
 
-PEERS = {'ours': _ours, 'nanoGPT': _nanogpt, 'transformers': _transformers, 'recipe': _recipe}
+# %% ../nbs/94_bench.ipynb #1c6fe2b4
+def _products(job):
+    "The matrix products of the linear layers in a step, and nothing between them"
+    c, n, dtype = job.model, job.batch_size*(job.model.n_positions - 1), getattr(torch, job.dtype)
+    C, V = c.n_embd, -(-c.vocab_size//64)*64
+    rows = max(1, CHUNK.get(job.device, CHUNK['cpu'])[0]//(V*dtype.itemsize))  # of logits at a time
+    layers = [(n, C, 3*C), (n, C, C), (n, C, 4*C), (n, 4*C, C)]*c.n_layer + [(min(rows, n-i), C, V) for i in range(0, n, rows)]
+    def room(*shape): return torch.randn(shape, device=job.device, dtype=dtype)
+    rooms = {s: [room(s[i], s[j]) for i, j in ((0, 1), (2, 1), (0, 2), (0, 1), (2, 1))] for s in set(layers)}
+    def step():
+        for s in layers:
+            x, w, y, dx, dw = rooms[s]
+            torch.mm(x, w.T, out=y); torch.mm(y, w, out=dx); torch.mm(y.T, x, out=dw)
+    return step, job.setting
+
+PEERS = {'ours': _ours, 'nanoGPT': _nanogpt, 'transformers': _transformers, 'recipe': _recipe, 'products': _products}
 
 # %% ../nbs/94_bench.ipynb #3d123fff
 def plain_loss(x, weight, targets): # (N, C), (V, C), (N,)
@@ -249,7 +264,8 @@ def contestants(
     "Who takes part, and in which settings"
     dtypes = [d for d, r in rates.items() if r >= max(rates.values())/2]
     others = [w for w in ('nanoGPT', 'transformers') if w != 'nanoGPT' or job.nanogpt]
-    return [replace(job, who='ours', dtype='auto'), *(replace(job, who=w, dtype=d, compile=c) for w in others for d in dtypes for c in (False, True)), replace(job, who='recipe')]
+    peers = [replace(job, who=w, dtype=d, compile=c) for w in others for d in dtypes for c in (False, True)]
+    return [replace(job, who='ours', dtype='auto'), *peers, replace(job, who='recipe'), replace(job, who='products', dtype=max(rates, key=rates.get))]
 
 # %% ../nbs/94_bench.ipynb #6fc3b5a9
 def results(
