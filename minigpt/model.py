@@ -156,7 +156,7 @@ def forward(self:MiniGPT, ids):  # (B, T) → (B, T, V)
     return self.lm_head(self.hidden(ids))
 
 # %% ../nbs/01_model.ipynb #a6316642
-# Bytes of logits at a time: in the matrix products, and in a softmax that needs more digits than these
+# Bytes at a time: of logits in the matrix products, and of what must be widened to more digits than these have
 CHUNK = {'cpu': (2**26, 2**22), 'cuda': (2**28, 2**29)}
 
 @lru_cache(8)  # asked for once, used at every step
@@ -190,7 +190,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(ctx, x, weight, targets, grad):
         fast = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
         full,N,V = torch.promote_types(fast, torch.float32), len(x), len(weight)
-        rows,few = [max(1, b//(V*t.itemsize)) for b,t in zip(CHUNK.get(x.device.type, CHUNK['cpu']), (fast, full))]
+        much,little = CHUNK.get(x.device.type, CHUNK['cpu'])
+        rows,few,tall = [max(1, b//n) for b,n in ((much, V*fast.itemsize), (little, V*full.itemsize), (little, weight[0].nbytes))]
         room = lambda what, rows, width, dtype: _room(what, rows, width, dtype, x.device, get_ident())
         Vp = -(-V//64)*64  # V, padded
         z,w = room('logits', rows, Vp, fast)[:N], room('matrix', Vp, weight.shape[1], fast)
@@ -198,7 +199,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         w[:V] = weight; w[V:] = 0
         asked,answer = targets >= 0, targets.clamp(min=0)
         nats,x_ = p.new_empty(N), x.to(fast)
-        if grad: dx,dw,part = torch.empty_like(x_), torch.zeros_like(weight), room('part of its gradient', *w.shape, fast)
+        if grad: dx,dw,part = torch.empty_like(x_), torch.zeros_like(weight), room('part of its gradient', min(tall, V), weight.shape[1], fast)
         for i in range(0, N, rows):
             s,zc = slice(i, i+rows), z[:N-i]  # (R, Vp)
             torch.mm(x_[s], w.T, out=zc); zc[:,V:] = -math.inf
@@ -206,7 +207,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
             if not grad: continue
             xc = x_[s]*asked[s,None]
             torch.mm(zc, w, out=dx[s])
-            dw.addmm_(zc[:,:V].T, xc) if dw.dtype == fast else dw.add_(torch.mm(zc.T, xc, out=part)[:V])
+            for d,zv in zip(dw.split(tall), zc[:,:V].split(tall, 1)):  # (v, C) and (R, v)
+                d.addmm_(zv.T, xc) if d.dtype == fast else d.add_(torch.mm(zv.T, xc, out=part[:len(d)]))
         n,nats = asked.sum(), nats*asked
         if grad: ctx.save_for_backward(dx.to(x.dtype)*asked[:,None], dw, n)
         ctx.mark_non_differentiable(nats)
