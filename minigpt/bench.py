@@ -279,7 +279,7 @@ def results(
         r = pd.DataFrame(w.rounds)
         s, cpu = r.seconds.median(), r.user.sum() + r.system.sum()
         return dict(who=w.job.who, setting=w.setting, rate=per_step/s, lowest=per_step/r.seconds.max(), highest=per_step/r.seconds.min(), seconds=s,
-                    kernel=r.system.sum()/cpu if cpu else 0., memory_mb=r.memory.max(), matmul_share=flops/s/rates[w.setting.partition(',')[0]])
+                    kernel=r.system.sum()/cpu if cpu else 0., memory_mb=r.memory.max() if w.job.who != 'products' else math.nan, matmul_share=flops/s/rates[w.setting.partition(',')[0]])
     t = pd.DataFrame(map(row, workers))
     return t.assign(speedup=t.rate[0]/t.rate, memory_share=t.memory_mb[0]/t.memory_mb)
 
