@@ -350,11 +350,11 @@ def bench(
 def plot(
     b:Bench, # what to show
 ): # a matplotlib figure
-    "Speed and memory of a training step, as bars; ours is coloured, and a line spans the rounds"
+    "Speed and memory of a training step, as bars; ours is coloured, the floor is pale, and a line spans the rounds"
     import matplotlib.pyplot as plt
     t = best(b.steps)[::-1]
     fig, axes = plt.subplots(1, 2, figsize=(9, .5 + .45*len(t)), dpi=110, sharey=True)
-    color, spread = t.who.map(lambda w: '#0072B2' if w == 'ours' else '#999999'), [t.rate - t.lowest, t.highest - t.rate]
+    color, spread = t.who.map(dict(ours='#0072B2', products='#DDDDDD')).fillna('#999999'), [t.rate - t.lowest, t.highest - t.rate]
     for ax, values, name, error in zip(axes, (t.rate, t.memory_mb), ('tokens per second', 'memory over the loaded model (MB)'), (spread, None)):
         bars = ax.barh(t.who, values, xerr=error, color=color, height=.6, ecolor='#333333')
         ax.bar_label(bars, ['' if math.isnan(v) else f'{v:,.0f}' for v in values], padding=4, fontsize=8)
