@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
 from .data import Blocks, Corpus, command
-from .model import CHUNK, GPTConfig, MiniGPT, flops_per_token, linear_cross_entropy
+from .model import GPTConfig, MiniGPT, flops_per_token, linear_cross_entropy, logits_shape
 from .train import TrainConfig, Trainer, choose_dtype, deterministic, hardware, matmul_rate, versions, write_json
 
 # %% ../nbs/94_bench.ipynb #a5ed562a
@@ -120,8 +120,7 @@ def _nanogpt(job):
 def _products(job):
     "The matrix products of the linear layers in a step, and nothing between them"
     c, n, dtype = job.model, job.batch_size*(job.model.n_positions - 1), getattr(torch, job.dtype)
-    C, V = c.n_embd, -(-c.vocab_size//64)*64
-    rows = max(1, CHUNK.get(job.device, CHUNK['cpu'])[0]//(V*dtype.itemsize))  # of logits at a time
+    C, (rows, V) = c.n_embd, logits_shape(c.vocab_size, dtype, job.device)
     layers = [(n, C, 3*C), (n, C, C), (n, C, 4*C), (n, 4*C, C)]*c.n_layer + [(min(rows, n-i), C, V) for i in range(0, n, rows)]
     def room(*shape): return torch.randn(shape, device=job.device, dtype=dtype)
     rooms = {s: [room(s[i], s[j]) for i, j in ((0, 1), (2, 1), (0, 2), (0, 1), (2, 1))] for s in set(layers)}
@@ -279,7 +278,8 @@ def results(
         r = pd.DataFrame(w.rounds)
         s, cpu = r.seconds.median(), r.user.sum() + r.system.sum()
         return dict(who=w.job.who, setting=w.setting, rate=per_step/s, lowest=per_step/r.seconds.max(), highest=per_step/r.seconds.min(), seconds=s,
-                    kernel=r.system.sum()/cpu if cpu else 0., memory_mb=r.memory.max() if w.job.who != 'products' else math.nan, matmul_share=flops/s/rates[w.setting.partition(',')[0]])
+                    kernel=r.system.sum()/cpu if cpu else 0., memory_mb=math.nan if w.job.who == 'products' else r.memory.max(),
+                    matmul_share=flops/s/rates[w.setting.partition(',')[0]])
     t = pd.DataFrame(map(row, workers))
     return t.assign(speedup=t.rate[0]/t.rate, memory_share=t.memory_mb[0]/t.memory_mb)
 

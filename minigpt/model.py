@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['ACTIVATIONS', 'CHUNK', 'GPTConfig', 'causal_mask', 'attention_weights', 'CausalSelfAttention', 'MLP', 'Block',
-           'MiniGPT', 'linear_cross_entropy', 'param_counts', 'flops_per_token', 'filter_logits', 'choose',
-           'window_start']
+           'MiniGPT', 'logits_shape', 'linear_cross_entropy', 'param_counts', 'flops_per_token', 'filter_logits',
+           'choose', 'window_start']
 
 # %% ../nbs/01_model.ipynb #5586c25b
 import math, os, shutil
+from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -157,7 +158,15 @@ def forward(self:MiniGPT, ids):  # (B, T) → (B, T, V)
 
 # %% ../nbs/01_model.ipynb #a6316642
 # Bytes at a time: of logits in the matrix products, and of what must be widened to more digits than these have
-CHUNK = {'cpu': (2**26, 2**22), 'cuda': (2**28, 2**29)}
+CHUNK = defaultdict(lambda: (2**26, 2**22), cuda=(2**28, 2**29))
+
+def logits_shape(
+    V:int, # vocabulary size
+    dtype, # of the logits
+    device:str, # 'cpu', 'cuda' or 'mps'
+):  # (R, Vp)
+    "The shape of the buffer: rows that fit at a time, and the vocabulary padded to a multiple of 64."
+    return max(1, CHUNK[device][0]//(V*dtype.itemsize)), -(-V//64)*64
 
 @lru_cache(8)  # asked for once, used at every step
 def _room(what, rows, width, dtype, device, thread): return torch.empty(rows, width, dtype=dtype, device=device)
@@ -190,10 +199,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(ctx, x, weight, targets, grad):
         fast = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
         full,N,V = torch.promote_types(fast, torch.float32), len(x), len(weight)
-        much,little = CHUNK.get(x.device.type, CHUNK['cpu'])
-        rows,few,tall = [max(1, b//n) for b,n in ((much, V*fast.itemsize), (little, V*full.itemsize), (little, weight[0].nbytes))]
+        rows,Vp = logits_shape(V, fast, x.device.type)
+        few,tall = [max(1, CHUNK[x.device.type][1]//n) for n in (V*full.itemsize, weight[0].nbytes)]
         room = lambda what, rows, width, dtype: _room(what, rows, width, dtype, x.device, get_ident())
-        Vp = -(-V//64)*64  # V, padded
         z,w = room('logits', rows, Vp, fast)[:N], room('matrix', Vp, weight.shape[1], fast)
         p = z if full == fast else room('probabilities', min(few, rows), Vp, full)
         w[:V] = weight; w[V:] = 0
