@@ -49,10 +49,10 @@ def band_from(
 
 # %% ../nbs/97_band.ipynb #10d7522e
 BANDS = Path(__file__).with_name('bands.json') if '__file__' in globals() else Path('../minigpt/bands.json')
-MATTER = 'epochs', 'batch_size', 'lr', 'schedule', 'warmup', 'weight_decay', 'max_norm', 'eval_every', 'eval_batches', 'minutes' # of the training
+MATTER = 'epochs', 'batch_size', 'lr', 'schedule', 'warmup', 'weight_decay', 'max_norm', 'eval_every', 'eval_batches', 'minutes', 'train_blocks', 'valid_blocks' # of the training
 
 def matters(config): # of a run -> the settings that change its curve
-    return {**config['model'], **{k: config['train'][k] for k in MATTER}}
+    return {**config['model'], **{k: config['train'].get(k) for k in MATTER}}
 
 def write_bands(
     results, # a results folder with two seeds of each experiment or more

@@ -9,6 +9,7 @@ __all__ = ['CLEAN', 'CORPORA', 'EOT', 'Source', 'Corpus', 'corpus_named', 'pytho
 
 # %% ../nbs/00_data.ipynb #637ff560
 import ast, hashlib, json, os, shutil, sys, sysconfig, tempfile
+from copy import copy
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache, wraps
 from pathlib import Path
@@ -288,6 +289,18 @@ class Blocks:
     def sides(self, split): # 'block' or 'document' -> block numbers of training, of validation
         if split == 'block': return split_blocks(len(self), self.corpus.valid, self.corpus.seed)
         return np.flatnonzero(~self.index['held_out']), np.flatnonzero(self.index['held_out'])
+
+    @lru_cache(4)
+    def limited(self, train_blocks=None, valid_blocks=None): # sizes; None: all -> `Blocks`
+        "The same corpus with fewer blocks on each side: the first of a fixed random order, so that a smaller side is part of every larger one"
+        if train_blocks is None and valid_blocks is None: return self
+        view = copy(self)
+        for side, n in (('train', train_blocks), ('valid', valid_blocks)):
+            blocks = getattr(self, side)
+            if n is None: continue
+            if not 0 < n <= len(blocks): raise ValueError(f'{side}_blocks is {n}: choose from 1 to {len(blocks):,}, which is all that the corpus has.')
+            setattr(view, side, np.sort(np.random.default_rng(self.corpus.seed).permutation(blocks)[:n]))
+        return view
 
     def __len__(self): return len(self.tokens)
     def __getitem__(self, i): return self.tokens[i].astype(np.int64)  # block numbers -> (..., block_size)

@@ -91,13 +91,14 @@ def run_experiments(
     **changes # fields of `GPTConfig` or `TrainConfig` that differ from the base, for all experiments alike
 )->pd.DataFrame: # the table of the study
     "Run experiments × seeds and return their table"
-    folder, failed = Path(out)/blocks.corpus.name, {}
+    name = '-'.join([blocks.corpus.name] + [str(changes[k]) for k in ('train_blocks',) if changes.get(k)])  # fewer blocks have a folder of their own
+    folder, failed = Path(out)/name, {}
     base = defaults(blocks)
     if unknown := set(changes) - {f.name for c in base for f in fields(c)}: raise ValueError(f'Unknown setting {", ".join(sorted(unknown))}.')
     base = [replace(c, **{f.name: changes[f.name] for f in fields(c) if f.name in changes}) for c in base]
     plan = [(e, seed, *e.configs(base[0], replace(base[1], seed=seed))) for seed in seeds for e in experiments_named(experiments)]
     for e, seed, model_cfg, cfg in plan:
-        path = Path(blocks.corpus.name)/e.name/f'seed{seed}'
+        path = Path(name)/e.name/f'seed{seed}'
         copy = backup and Path(backup)/path
         try: train(model_cfg, blocks, cfg, Path(out)/path, e.name, copy, copy if resume and copy.exists() and not (Path(out)/path).exists() else None)
         except (ValueError, RuntimeError, OSError) as error: failed[f'{e.name} seed {seed}'] = error

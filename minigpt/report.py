@@ -536,7 +536,8 @@ def concluded(s:Study):
 def siblings(s:Study)->list: # of studies
     "The same sources, packed or split in another way"
     c = s.passport['corpus']
-    others = [p.parent for p in sorted(s.path.parent.glob(f'{c["name"]}-*/corpus.json')) if read_json(p)['corpus']['sources'] == c['sources']]
+    others = [p.parent for p in sorted(s.path.parent.glob(f'{c["name"]}-*/corpus.json')) if (o := read_json(p)['corpus'])['sources'] == c['sources']
+              and (o['packing'], o['split']) != (c['packing'], c['split'])]
     return [Study(p) for p in others if list(p.glob('exp*/seed*/metrics.json'))]
 
 def choices(s:Study):
@@ -773,6 +774,8 @@ def minigpt_experiments(
     split:str=None, # block or document, in place of the preset's
     epochs:int=2, # passes over the training blocks
     minutes:float=None, # each run ends inside this time, in place of epochs
+    train_blocks:int=None, # train on this many blocks, in a folder of its own beside that of the whole corpus
+    valid_blocks:int=None, # validate on this many
     backup:str=None, # folder on another disk for a copy of the runs
     resume:bool=False, # go on from what is in `backup`, as on a new machine
 ):
@@ -782,6 +785,7 @@ def minigpt_experiments(
     if not all(k.strip().isdecimal() for k in seeds.split(',')):
         raise ValueError(f'seeds is {seeds!r}: give whole numbers with commas between them, such as 0,1,2.')
     blocks = build_blocks(corpus_named(corpus, max_blocks, packing=packing, split=split), data, hub_root)
-    run_experiments(blocks, experiments, list(map(int, seeds.split(','))), out, backup, resume, epochs=epochs, minutes=minutes)
-    s = Study(Path(out)/blocks.corpus.name)
+    df = run_experiments(blocks, experiments, list(map(int, seeds.split(','))), out, backup, resume, epochs=epochs, minutes=minutes,
+                         train_blocks=train_blocks, valid_blocks=valid_blocks)
+    s = Study(Path(df.path[0]).parents[1])
     print(ranking(s).sort_values('Rank').to_string(index=False), noise(s), report(s.path), sep='\n')

@@ -50,6 +50,8 @@ class TrainConfig:
     dtype: str = 'auto'  # 'bfloat16', 'float16', 'float32', or the fastest that the device really has
     compile: str = 'auto'  # 'on', 'off', or on where it pays
     deterministic: bool = True  # only operations that give the same bits each time
+    train_blocks: int = None  # train on this many blocks, the first of a fixed random order; None: on all
+    valid_blocks: int = None  # validate on this many, chosen in the same way; None: on all
 
     def __post_init__(self):
         if self.schedule not in SCHEDULES: raise ValueError(f'Unknown schedule {self.schedule!r}: choose one of {", ".join(SCHEDULES)}.')
@@ -665,6 +667,7 @@ def train(
 )->Run:
     "Train a model, or go on with the run in `out`"
     run, label = Run(out), f'{experiment or Path(out).name} seed {cfg.seed}'
+    blocks = blocks.limited(cfg.train_blocks, cfg.valid_blocks)
     with processes(hardware(cfg)['device']) as first:
         if resume: first(lambda: _bring_back(Path(resume), run.path))
         n_steps = _plan(run.path, model_cfg, blocks, cfg)
