@@ -26,14 +26,14 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator
 
 import minigpt
-from .band import draw_band, judge
-from .claims import REPORTED, REPORTED_DATA, claims
+from .study.bands import draw_band, judge
+from .study.claims import REPORTED, REPORTED_DATA, claims
 from .data import build_blocks, command, corpus_named, passport, split_table
-from .evaluate import drawn_to, heads, plot_attention, plot_next, telling, visible
+from .engine.evaluate import drawn_to, heads, plot_attention, plot_next, telling, visible
 from .experiments import COLORS, EXPERIMENTS, experiments_named, load_runs, run_experiments
 from .model import GPTConfig, param_counts
-from .parts import apart, explain, plot_apart, plot_gain
-from .statistics import ALPHA, compare, interval_plot, seeds_needed, simulate, spread
+from .study.parts import apart, explain, plot_apart, plot_gain
+from .study.statistics import ALPHA, compare, interval_plot, seeds_needed, simulate, spread
 from .train import Run, read_json, write_text
 
 # %% ../nbs/04_report.ipynb #ee65a223

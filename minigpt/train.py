@@ -24,9 +24,9 @@ from fastcore.basics import patch
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from .checkpoint import Checkpoints, atomic_write, restore
+from .engine.checkpoints import Checkpoints, atomic_write, restore
 from .data import CLEAN, Blocks, build_blocks, command, corpus_named
-from .evaluate import SAMPLING, Baselines, evaluate, inside, texts
+from .engine.evaluate import SAMPLING, Baselines, evaluate, inside, texts
 from .model import GPTConfig, MiniGPT, flops_per_token
 
 # %% ../nbs/02_train.ipynb #1910ca4e
