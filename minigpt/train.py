@@ -45,7 +45,8 @@ class TrainConfig:
         if self.schedule not in SCHEDULES:
             raise ValueError(f'Unknown schedule {self.schedule!r}: choose one of {", ".join(SCHEDULES)}.')
         for name in ('epochs', 'batch_size', 'lr', 'max_norm', 'eval_batches'):
-            if not getattr(self, name) > 0: raise ValueError(f'{name} is {getattr(self, name)}: it must be positive.')
+            value = getattr(self, name)
+            if not value > 0: raise ValueError(f'{name} is {value}: it must be positive.')
         if not 0 <= self.warmup < 1:
             raise ValueError(f'warmup is {self.warmup}: it is a share of the steps, at least 0 and below 1.')
 
@@ -56,8 +57,7 @@ def defaults(
 )->tuple: # (`GPTConfig`, settings)
     "The baseline of the assignment, sized to a corpus"
     batch_size = config.batch_size if len(blocks.train) >= 20_000 else 8
-    model_cfg = GPTConfig(vocab_size=blocks.vocab_size, n_positions=blocks.corpus.block_size)
-    return model_cfg, config(batch_size=batch_size)
+    return GPTConfig(blocks.vocab_size, blocks.corpus.block_size), config(batch_size=batch_size)
 
 # %% ../nbs/02_train.ipynb #efc6e07c
 def steps_per_epoch(
@@ -152,8 +152,8 @@ class Trainer:
         share = lr_share(self.state.step, self.n_steps, self.cfg)
         for group, rate in zip(self.optimizer.param_groups, self.rates):
             group['lr'] = rate*share
-        number = np.random.SeedSequence([self.cfg.seed, self.state.step, self.process]).generate_state(1, np.uint64)
-        torch.manual_seed(int(number[0] >> np.uint64(1)))  # of which PyTorch takes 63 bits
+        seeds = np.random.SeedSequence([self.cfg.seed, self.state.step, self.process])
+        torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> np.uint64(1)))  # PyTorch takes 63 bits
 
     def backward(self, loss):
         "Compute the gradients"
@@ -345,7 +345,7 @@ class Run:
         "What a file of the run holds; a damaged file is named"
         try: return parse((self.path/name).read_text())
         except (OSError, ValueError) as e:
-            raise ValueError(f'{self.path/name} is missing or damaged: delete the run folder and train again.') from e
+            raise ValueError(f'{self.path/name} is missing or damaged: delete the run, train again.') from e
 
     @property
     def finished(self):
@@ -388,7 +388,7 @@ def train(
     out = Path(out)
     if out.exists() and any(out.iterdir()): raise ValueError(f'{out} is not empty: choose another folder.')
     out.mkdir(parents=True, exist_ok=True)
-    config = dict(kind=model_cfg.kind, model=asdict(model_cfg), train=asdict(cfg), corpus=asdict(blocks.corpus))
+    config = dict(kind=model_cfg.kind, model=asdict(model_cfg), train=asdict(cfg))
     (out/'config.json').write_text(json.dumps(config, indent=1))
 
     torch.manual_seed(cfg.seed)

@@ -8,29 +8,41 @@ __all__ = ['apart', 'gain', 'plot_apart', 'plot_gain', 'explain']
 # %% ../../nbs/study/parts.ipynb #a6316642
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from ..engine.files import read_json
 from ..experiments import COLORS, EXPERIMENTS
-from ..train import read_json
 
 # %% ../../nbs/study/parts.ipynb #bcf5da43
-WAYS, COUNTED = ('source', 'position', 'frequency'), ['bigram', 'unigram', 'uniform'] # the ways to take a loss apart; the models that count
+_WAYS = 'source', 'position', 'frequency' # to take a loss apart
+_COUNTING = ['bigram', 'unigram', 'uniform'] # the models that only count
 
-def cells(df, by):
-    "Loss of every run in every group, with the models that count beside it"
-    if by not in WAYS: raise ValueError(f'A loss is taken apart by {", ".join(WAYS)}, not by {by!r}.')
-    def of(r):
-        t = pd.DataFrame(read_json(Path(r.path)/'parts.json')[by])
-        last, low = t[by].max(), lambda p: 1 << int(p).bit_length() - 1  # the power of two at or below `p`
-        group = t[by].map(lambda p: f'{low(p)}–{min(2*low(p) - 1, last)}' if low(p) < min(2*low(p) - 1, last) else str(p)) if by == 'position' else t[by]
-        n = t.tokens.groupby(group, sort=False).sum()
-        return t[['model', *COUNTED]].mul(t.tokens, axis=0).groupby(group, sort=False).sum().div(n, axis=0).assign(tokens=n, experiment=r.experiment, seed=r.seed)
-    runs = [of(r) for r in df.itertuples()]
-    for r, t in zip(df.itertuples(), runs):
-        if not t.tokens.equals(runs[0].tokens): raise ValueError(f'{r.path} was measured on other tokens than {df.path.iloc[0]}: compare runs of one corpus.')
-    return pd.concat(runs).rename_axis(by).reset_index()
+def _position_range(position:int, last:int)->str:
+    "The range from a power of two to the next, for instance 4–7, within which a position lies"
+    first = 1 << (position.bit_length() - 1)  # the power of two at or below `position`
+    end = min(2*first - 1, last)
+    return f'{first}–{end}' if first < end else str(first)
+
+def _losses_by_group(run, by): # row of the table of runs -> one row per group
+    "The losses of one run and of the models that count in every group"
+    t = pd.DataFrame(read_json(Path(run.path)/'parts.json')[by])
+    group = t[by]
+    if by == 'position': group = group.map(lambda p: _position_range(int(p), int(group.max())))
+    tokens = t.tokens.groupby(group, sort=False).sum()
+    nats = t[['model', *_COUNTING]].mul(t.tokens, axis=0)
+    means = nats.groupby(group, sort=False).sum().div(tokens, axis=0)
+    return means.assign(tokens=tokens, experiment=run.experiment, seed=run.seed)
+
+def _all_losses_by_group(df, by): # -> one row per run and group
+    "The losses of all runs in every group, if they were measured on the same tokens"
+    if by not in _WAYS: raise ValueError(f'A loss is taken apart by {", ".join(_WAYS)}, not by {by!r}.')
+    tables = [_losses_by_group(run, by) for run in df.itertuples()]
+    for path, t in zip(df.path, tables):
+        if not t.tokens.equals(tables[0].tokens):
+            raise ValueError(f'{path} was measured on other tokens than {df.path.iloc[0]}: '
+                             'compare runs of one corpus.')
+    return pd.concat(tables).rename_axis(by).reset_index()
 
 # %% ../../nbs/study/parts.ipynb #b3590ac7
 def apart(
@@ -38,10 +50,13 @@ def apart(
     by:str # 'source', 'position' or 'frequency'
 )->pd.DataFrame: # one row per group: its share of the tokens, and losses in nats per token
     "The validation loss of each experiment in every group, means over seeds"
-    t = cells(df, by)
-    g = t.groupby(by, sort=False)
-    models = t.groupby([by, 'experiment'], sort=False).model.mean().unstack().reindex(index=t[by].unique(), columns=sorted(t.experiment.unique()))
-    return pd.concat([(g.tokens.first()/g.tokens.first().sum()).rename('share'), g[COUNTED].first(), models], axis=1)
+    t = _all_losses_by_group(df, by)
+    groups = t.groupby(by, sort=False)
+    tokens = groups.tokens.first()
+    share = (tokens/tokens.sum()).rename('share')
+    models = t.groupby([by, 'experiment'], sort=False).model.mean().unstack()
+    models = models.reindex(index=tokens.index, columns=sorted(t.experiment.unique()))
+    return pd.concat([share, groups[_COUNTING].first(), models], axis=1)
 
 # %% ../../nbs/study/parts.ipynb #af84caaf
 def gain(
@@ -49,17 +64,24 @@ def gain(
     name:str, # an experiment
     by:str, # 'source', 'position' or 'frequency'
     baseline:str='exp1' # what it is compared with
-)->pd.DataFrame: # one row per group; nats per token
+)->pd.DataFrame: # one row per group: share, difference, error, contribution, of_whole; nats per token
     "How much each group contributes to the difference between two experiments"
-    if missing := {name, baseline} - set(df.experiment): raise ValueError(f'The table has no run of {min(missing)}: choose from {", ".join(df.experiment.unique())}.')
-    t = cells(df[df.experiment.isin([name, baseline])], by)
-    loss = t.pivot_table(index=by, columns=['experiment', 'seed'], values='model', sort=False)
-    d = (loss[name] - loss[baseline]).dropna(axis=1)  # (groups, seeds that both have)
-    if d.empty: raise ValueError(f'{name} and {baseline} have no seed in common: their runs cannot be paired.')
-    share = t.groupby(by, sort=False).tokens.first()
-    share = (share/share.sum()).reindex(d.index)
-    return pd.DataFrame(dict(share=share, difference=d.mean(axis=1), error=d.std(axis=1)/d.shape[1]**.5, contribution=share*d.mean(axis=1),
-                             of_whole=share*d.mean(axis=1)/(share @ d.mean(axis=1))))
+    there = df.experiment.unique()
+    for wanted in (name, baseline):
+        if wanted not in there:
+            raise ValueError(f'The table has no run of {wanted}: choose from {", ".join(there)}.')
+    t = _all_losses_by_group(df[df.experiment.isin([name, baseline])], by)
+    losses = t.pivot_table(index=by, columns=['experiment', 'seed'], values='model', sort=False)
+    pairs = (losses[name] - losses[baseline]).dropna(axis=1)  # (groups, seeds that both have)
+    if pairs.empty:
+        raise ValueError(f'{name} and {baseline} have no seed in common: their runs cannot be paired.')
+    tokens = t.groupby(by, sort=False).tokens.first().reindex(pairs.index)
+    share = tokens/tokens.sum()
+    difference = pairs.mean(axis=1)
+    contribution = share*difference
+    return pd.DataFrame(dict(
+        share=share, difference=difference, error=pairs.std(axis=1)/pairs.shape[1]**.5,
+        contribution=contribution, of_whole=contribution/contribution.sum()))
 
 # %% ../../nbs/study/parts.ipynb #8e8114e4
 def plot_apart(
@@ -67,15 +89,18 @@ def plot_apart(
     names, # experiments to draw
 ): # matplotlib figure
     "Loss by position in the context and by frequency of the token"
+    import matplotlib.pyplot as plt
     fig, axs = plt.subplots(2, 1, figsize=(4.6, 6), layout='constrained')
     ink = plt.rcParams['text.color']
     for ax, by in zip(axs, ('position', 'frequency')):
         t = apart(df, by)
         x = np.arange(len(t))
-        for k, line in (('unigram', (0, (4, 3))), ('bigram', ':')): ax.plot(x, t[k], color=ink, ls=line, lw=1.2, label=f'{k} model')
-        for e in names: ax.plot(x, t[e], 'o-', ms=3.5, lw=1.3, color=COLORS[e], label=EXPERIMENTS[e].title)
-        ax.set_xticks(x, t.index, rotation=45*(by == 'position'), fontsize='small')
-    for ax in axs: ax.set_ylabel('loss (nats per token)')
+        ax.plot(x, t.unigram, color=ink, ls=(0, (4, 3)), lw=1.2, label='unigram model')
+        ax.plot(x, t.bigram, color=ink, ls=':', lw=1.2, label='bigram model')
+        for name in names:
+            ax.plot(x, t[name], 'o-', ms=3.5, lw=1.3, color=COLORS[name], label=EXPERIMENTS[name].title)
+        ax.set_xticks(x, t.index, rotation=45 if by == 'position' else 0, fontsize='small')
+        ax.set_ylabel('loss (nats per token)')
     axs[0].set(xlabel='position of the predicted token in its block', title='By position')
     axs[1].set(xlabel='frequency class of the token (1: the most frequent)', title='By frequency')
     fig.legend(*axs[1].get_legend_handles_labels(), loc='outside upper center', ncols=3)
@@ -88,15 +113,24 @@ def plot_gain(
     baseline:str='exp1', # what it is compared with
 ): # matplotlib figure
     "What each frequency class and each source contributes to the difference"
-    fig, axs = plt.subplots(2, 1, figsize=(4.6, 4.6), layout='constrained', height_ratios=(10, df.path.map(lambda p: len(read_json(Path(p)/'parts.json')['source']['source'])).iloc[0] + 1))
-    for ax, by in zip(axs, ('frequency', 'source')):
-        t = gain(df, name, by, baseline)
-        ax.barh(range(len(t)), t.contribution, xerr=(t.share*t.error).fillna(0), color=COLORS[name], height=.65, error_kw=dict(lw=1, ecolor=plt.rcParams['text.color']))
-        ax.axvline(0, color=plt.rcParams['text.color'], lw=1)
-        ax.set_yticks(range(len(t)), t.index); ax.invert_yaxis(); ax.grid(axis='y', visible=False)
-        ax.set(title=f'By {by}')
+    import matplotlib.pyplot as plt
+    tables = {by: gain(df, name, by, baseline) for by in ('frequency', 'source')}
+    heights = 10, len(tables['source']) + 1
+    fig, axs = plt.subplots(2, 1, figsize=(4.6, 4.6), layout='constrained', height_ratios=heights)
+    ink = plt.rcParams['text.color']
+    for ax, (by, t) in zip(axs, tables.items()):
+        rows = range(len(t))
+        error = (t.share*t.error).fillna(0)  # one pair has none
+        ax.barh(rows, t.contribution, xerr=error, color=COLORS[name], height=.65,
+                error_kw=dict(lw=1, ecolor=ink))
+        ax.axvline(0, color=ink, lw=1)
+        ax.set_yticks(rows, t.index)
+        ax.invert_yaxis()
+        ax.grid(axis='y', visible=False)
+        ax.set_title(f'By {by}')
     axs[0].set_ylabel('class (1: the most frequent)')
-    axs[1].set_xlabel(f'contribution to the difference to {EXPERIMENTS[baseline].title},\nnats per token (left is better)')
+    axs[1].set_xlabel(f'contribution to the difference to {EXPERIMENTS[baseline].title},\n'
+                      'nats per token (left is better)')
     return fig
 
 # %% ../../nbs/study/parts.ipynb #a3f35245
@@ -106,14 +140,35 @@ def explain(
     baseline:str='exp1', # what it is compared with
 )->list: # of sentences
     "Where the difference between two experiments comes from"
-    who, base, f = EXPERIMENTS[name].title, EXPERIMENTS[baseline].title, gain(df, name, 'frequency', baseline)
-    whole, half = f.contribution.sum(), len(f)//2
-    top, rare = f.contribution.abs().idxmax(), f.contribution.iloc[half:].sum()
-    said = [f'The loss of {who} differs from that of {base} by {whole:+.3f} nats per token: {whole - rare:+.3f} come from the more frequent half of the classes, {rare:+.3f} from the rarer half, '
-            f'and the most of all, {f.contribution[top]:+.3f}, from class {top}.']
-    p, s = (gain(df, name, by, baseline) for by in ('position', 'source'))
-    said.append(f'Along the context the difference goes from {p.difference.iloc[0]:+.3f} at position {p.index[0]} to {p.difference.iloc[-1]:+.3f} at positions {p.index[-1]}.')
-    if len(s) > 1: said.append('By source it is ' + ', '.join(f'{d:+.3f} on {k}' for k, d in s.difference.items()) + '.')
-    t = apart(df, 'frequency')
-    lost = t[t.bigram < t[name]]
-    return said + [f'The bigram model has a lower loss than {who} in {len(lost)} of {len(t)} classes' + (f' ({", ".join(map(str, lost.index))}), which hold {lost.share.sum():.0%} of the tokens.' if len(lost) else '.')]
+    title = EXPERIMENTS[name].title
+    base_title = EXPERIMENTS[baseline].title
+
+    by_class = gain(df, name, 'frequency', baseline).contribution
+    total = by_class.sum()
+    rarer = by_class.iloc[len(by_class)//2:].sum()
+    top = by_class.abs().idxmax()
+    said = [f'The loss of {title} differs from that of {base_title} by {total:+.3f} nats per token: '
+            f'{total - rarer:+.3f} come from the more frequent half of the classes, '
+            f'{rarer:+.3f} from the rarer half, '
+            f'and the most of all, {by_class[top]:+.3f}, from class {top}.']
+
+    along = gain(df, name, 'position', baseline).difference
+    if len(along) > 1:
+        said.append('Along the context the difference goes '
+                    f'from {along.iloc[0]:+.3f} at position {along.index[0]} '
+                    f'to {along.iloc[-1]:+.3f} at positions {along.index[-1]}.')
+
+    by_source = gain(df, name, 'source', baseline).difference
+    if len(by_source) > 1:
+        parts = [f'{difference:+.3f} on {source}' for source, difference in by_source.items()]
+        said.append(f'By source it is {", ".join(parts)}.')
+
+    classes = apart(df, 'frequency')
+    lost = classes[classes.bigram < classes[name]]
+    which = ''
+    if len(lost):
+        numbers = ', '.join(str(number) for number in lost.index)
+        which = f' ({numbers}), which hold {lost.share.sum():.0%} of the tokens'
+    said.append(f'The bigram model has a lower loss than {title} '
+                f'in {len(lost)} of {len(classes)} classes{which}.')
+    return said
