@@ -26,10 +26,10 @@ from markupsafe import Markup
 
 import minigpt
 from .engine.corpus import passport, split_table
+from .engine.files import write_text
 from .engine.inside import drawn_to, heads, telling, visible
-from .experiments import EXPERIMENTS
+from .experiments import EXPERIMENTS, REPORTED, REPORTED_DATA
 from .study.bands import judge
-from .experiments import REPORTED, REPORTED_DATA
 from .study.dynamics import ENOUGH_SAMPLES, WINDOW
 from .study.figures import drawings
 from .study.parts import explain
@@ -38,7 +38,6 @@ from .study.study import Study
 from .study.tables import (attention_table, beside_counting, neighbour_table, other_experiments,
                                   packing_table, power_table, receipt_table, sizes, verdict_table)
 from .study.words import against, changes, interval, label, listed, printed, settings_line, span
-from .engine.files import write_text
 
 # %% ../nbs/04_report.ipynb #0ad1e30a
 NUMBER = re.compile(r'[-+–]?[\d.]+') # at the start of a cell

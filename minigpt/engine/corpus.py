@@ -16,8 +16,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ..data import (CORPORA, INDEX, Blocks, Corpus, corpus_tokenizer, local_copy, pack,
-                          read_batches)
+from ..data import CORPORA, INDEX, Blocks, Corpus, corpus_tokenizer, local_copy, pack, read_batches
 
 # %% ../../nbs/engine/corpus.ipynb #51d5db33
 def corpus_named(

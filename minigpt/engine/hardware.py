@@ -61,7 +61,10 @@ def hardware(
         dtype, why = choose_dtype(device)
     if dtype not in DTYPES:
         raise ValueError(f'dtype is {dtype!r}: choose {", ".join(DTYPES)} or auto.')
-    name = torch.cuda.get_device_name() if device == 'cuda' else f'{processor()}, {torch.get_num_threads()} threads'
+    if device == 'cuda':
+        name = torch.cuda.get_device_name()
+    else:
+        name = f'{processor()}, {torch.get_num_threads()} threads'
     return dict(device=device, name=name, dtype=dtype, why=why)
 
 def versions()->dict:

@@ -32,7 +32,7 @@ from .files import read_json, write_json, write_text
 from .hardware import deterministic, hardware, matmul_rate, peak_memory, versions
 from .inside import inside
 from .texts import assignment_samples
-from .trainer import (EngineConfig, RobustTrainer, SharedValidation, fused_adamw, processes)
+from .trainer import EngineConfig, RobustTrainer, SharedValidation, fused_adamw, processes
 from ..model import flops_per_token
 from ..train import SAMPLING, Callback, History, Progress, Run, steps_per_epoch
 

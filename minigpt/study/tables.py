@@ -12,10 +12,8 @@ import math
 import pandas as pd
 
 from ..engine.inside import heads, visible
-from ..experiments import EXPERIMENTS
-from ..experiments import REPORTED
-from ..experiments import SETTINGS
-from .words import interval, label
+from ..experiments import EXPERIMENTS, REPORTED
+from .words import CHANGED, interval, label
 
 # %% ../../nbs/study/tables.ipynb #50fbb580
 SIZES = {'Vocabulary': 'vocab_size', 'Embedding dimension (n_embd)': 'n_embd',
@@ -50,7 +48,7 @@ def ranking(
     rows = []
     for name, mean in study.means.iterrows():
         row = {'Experiment': label(name)}
-        for setting in SETTINGS: row[setting] = f'{mean[setting]:g}'
+        for setting in CHANGED: row[setting] = f'{mean[setting]:g}'
         row['Parameters'] = f'{mean.n_params/1e6:.2f}M'
         row['Steps'] = f'{mean.steps:,}'
         row['Perplexity'] = f'{mean.val_perplexity:.2f}'
