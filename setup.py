@@ -15,5 +15,8 @@ setup(
     packages=find_packages(include=[cfg['lib_name'], cfg['lib_name'] + '.*']), package_data={cfg['lib_name']: ['templates/*', '*/*.json']}, zip_safe=False,
     python_requires='>='+cfg['min_python'], install_requires=cfg['requirements'].split(),
     extras_require={'dev': cfg['dev_requirements'].split()},
-    entry_points={'console_scripts': cfg['console_scripts'].split()},
+    entry_points={
+        'console_scripts': cfg['console_scripts'].split(),
+        'nbdev': ['{0}={0}._modidx:d'.format(cfg['lib_name'])],    # so nbdev links the symbols that pages speak of
+    },
 )
