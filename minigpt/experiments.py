@@ -88,7 +88,7 @@ REPORTED_DATA = dict(
 # %% ../nbs/03_experiments.ipynb #9c9cd984
 def experiments_named(
     names='', # of experiments or groups: text with commas, or a list; empty: the assignment's
-)->list: # of `Experiment`
+)->list: # of Experiment
     "The experiments of these names"
     if isinstance(names, str):
         names = [name.strip() for name in names.split(',') if name.strip()]

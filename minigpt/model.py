@@ -8,9 +8,9 @@ __all__ = ['ACTIVATIONS', 'MODELS', 'GPTConfig', 'causal_mask', 'attention_weigh
            'choose', 'window_start']
 
 # %% ../nbs/01_model.ipynb #5586c25b
+import json
 import math
-import os
-import shutil
+import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,7 +138,7 @@ class Block(nn.Module):
 
     def forward(self,
         x, # the residual stream (B, T, C)
-        cache=None, # earlier keys and values, see `CausalSelfAttention`
+        cache=None, # earlier keys and values, see CausalSelfAttention
     ): # (B, T, C)
         "The stream with both corrections."
         x = x + self.drop(self.attn(self.ln_1(x), cache))  # what other positions know
@@ -289,8 +289,8 @@ def filter_logits(
 def choose(
     logits, # scores (B, V)
     temperature:float=1., # 0 takes the likeliest
-    top_k:int=None, # see `filter_logits`
-    top_p:float=None, # see `filter_logits`
+    top_k:int=None, # see filter_logits
+    top_p:float=None, # see filter_logits
     generator:torch.Generator=None, # source of randomness; by default PyTorch's own
 ): # token ids (B, 1)
     "Choose one token for each row."
@@ -403,7 +403,7 @@ def to_hf(self:MiniGPT): # a `transformers.GPT2LMHeadModel`
 @patch(cls_method=True)
 def from_hf(cls:MiniGPT,
     hf, # a `transformers.GPT2LMHeadModel`
-): # a `MiniGPT` in the same mode, on the same device
+): # a MiniGPT in the same mode, on the same device
     "Our model with the weights of a transformers GPT-2."
     c = hf.config
     if c.model_type != cls.architecture or not hasattr(hf, 'lm_head'):
@@ -450,21 +450,26 @@ def save_pretrained(self:LanguageModel,
         hf.generation_config.pad_token_id = tokenizer.eos_token_id
     if sampling:
         hf.generation_config.update(do_sample=True, _from_model_config=False, **sampling)
-    unfinished = dir.with_name(f'.{dir.name}.{os.getpid()}')
-    unfinished.mkdir(parents=True, exist_ok=True)
-    try:
-        with _no_bars():
-            hf.save_pretrained(unfinished)
-            if tokenizer is not None:
-                tokenizer.save_pretrained(unfinished)
-        if dir.exists():
-            for file in unfinished.iterdir():
-                file.replace(dir/file.name)  # an earlier export is replaced file by file
-        else:
-            unfinished.rename(dir)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    dir.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix='.', dir=dir.parent) as unfinished, _no_bars():
+        hf.save_pretrained(unfinished)
+        if tokenizer is not None:
+            _save_tokenizer(tokenizer, unfinished, self.cfg.n_positions)
+        dir.mkdir(exist_ok=True)
+        for file in sorted(Path(unfinished).iterdir(), reverse=True):
+            file.replace(dir/file.name)  # config.json, without which there is no model, is the last
     return dir
+
+def _save_tokenizer(tokenizer, dir, n_positions):
+    "Write a tokenizer that cuts texts to the context, fills up batches, and is known to transformers 4."
+    tokenizer.save_pretrained(dir)
+    path = Path(dir)/'tokenizer_config.json'
+    settings = json.loads(path.read_bytes())
+    settings.update(model_max_length=n_positions, model_input_names=['input_ids', 'attention_mask'],
+                    padding_side='left', pad_token=tokenizer.pad_token or tokenizer.eos_token)
+    if settings['tokenizer_class'] == 'TokenizersBackend':  # its name since transformers 5
+        settings['tokenizer_class'] = 'PreTrainedTokenizerFast'
+    path.write_text(json.dumps(settings, indent=2))
 
 # %% ../nbs/01_model.ipynb #cc138dc5
 @patch(cls_method=True)
@@ -487,8 +492,8 @@ def from_pretrained(cls:LanguageModel,
                                                             output_loading_info=True)
     except Exception as e:
         raise ValueError(f'The weights in {where} are missing or damaged; export the model again.') from e
-    if info['missing_keys']:
-        missing = ', '.join(sorted(info['missing_keys']))
+    missing = ', '.join(sorted(info['missing_keys']))
+    if missing:
         raise ValueError(f'The weights in {where} lack {missing}; export the model again.')
     return cls.from_hf(hf)
 

@@ -60,7 +60,7 @@ class Text:
     ):
         self.html = html
     def __html__(self): return self.html
-    def _repr_html_(self): return self.html
+    def _repr_html_(self): return self.html.replace('h1>', 'h2>') # a notebook has its own title
     def __str__(self): return ' '.join(html.unescape(re.sub('<[^>]+>', ' ', self.html)).split())
 
 def section(
@@ -206,11 +206,11 @@ def training(study:Study)->dict: # values for the template
 # %% ../nbs/04_report.ipynb #efe88c85
 DID = {'better': 'improved on', 'worse': 'did worse than'} # other verdicts tell nothing apart
 
-def experiment_words(row)->dict: # of `Study.means`
+def experiment_words(row)->dict: # of Study.means
     "An experiment in the text: title, settings and perplexity"
     return dict(title=row.title, settings=settings_line(row), perplexity=f'{row.val_perplexity:.2f}')
 
-def change_words(study:Study, row)->dict: # of `Study.means`
+def change_words(study:Study, row)->dict: # of Study.means
     "The effect of one change, with its numbers"
     base = study.baseline
     compared = study.comparison.loc[row.name]
@@ -272,7 +272,7 @@ def training_dynamics(study:Study)->dict: # values for the template
         losses=dynamics_words(study))
 
 # %% ../nbs/04_report.ipynb #ea193de0
-def written_by(study:Study, row)->dict: # of `Study.means`
+def written_by(study:Study, row)->dict: # of Study.means
     "What the first run of an experiment wrote"
     samples = study.run(row.name).samples['samples']
     return dict(**experiment_words(row), label=label(row.name), samples=samples)
@@ -419,7 +419,7 @@ GROUPS = ('model', 'experiments', 'comparison', 'differences', 'parts', 'inside'
 
 def report_page(
     study:Study, # the runs
-    figures, # of `Drawing`
+    figures, # of Drawing
     extra=(), # further sections: pairs of a title and HTML
 )->str: # HTML
     "The whole report"

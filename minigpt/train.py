@@ -54,7 +54,7 @@ class TrainConfig:
 def defaults(
     blocks:Blocks, # the corpus
     config:type=TrainConfig, # the class of the settings
-)->tuple: # (`GPTConfig`, settings)
+)->tuple: # (GPTConfig, settings)
     "The baseline of the assignment, sized to a corpus"
     batch_size = config.batch_size if len(blocks.train) >= 20_000 else 8
     return GPTConfig(blocks.vocab_size, blocks.corpus.block_size), config(batch_size=batch_size)
@@ -126,10 +126,10 @@ class TrainState:
 class Trainer:
     "A model, a corpus, and the steps between them"
     def __init__(self,
-        model, # `MiniGPT`, or another model with its interface
+        model, # MiniGPT, or another model with its interface
         blocks:Blocks, # the corpus
         cfg:TrainConfig, # how to train
-        callbacks=(), # what else happens: a list of `Callback`
+        callbacks=(), # what else happens: a list of Callback
         loss=next_token_loss, # (model, blocks) → nats per token
         make_optimizer=adamw, # (model, settings) → optimizer
         n_steps:int=None, # of the whole run; None: as many as `cfg.epochs` take
@@ -378,7 +378,7 @@ class Run:
 
 # %% ../nbs/02_train.ipynb #3c53cde6
 def train(
-    model_cfg, # the shape of the model, such as `GPTConfig`
+    model_cfg, # the shape of the model, such as GPTConfig
     blocks:Blocks, # the corpus
     cfg:TrainConfig, # how to train
     out, # run folder, new

@@ -433,8 +433,8 @@ def matmul_rates(
 
 def contestants(
     job:Job, # the shape, and where
-    rates:dict, # of `matmul_rates`
-)->list: # a `Job` for each contestant and setting
+    rates:dict, # of matmul_rates
+)->list: # a Job for each contestant and setting
     "Who takes part, and in which settings"
     fastest = max(rates, key=rates.get)
     dtypes = [dtype for dtype in rates if rates[dtype] >= rates[fastest]/2]
@@ -455,7 +455,7 @@ def race_results(
     workers:list, # done, ours first
     per_step:int, # tokens, or rows, in a step
     flops:float, # in the matrix products of a step
-    rates:dict, # of `matmul_rates`
+    rates:dict, # of matmul_rates
 )->pd.DataFrame: # a row for each
     "Medians over the rounds, and how we compare"
     rows = []
@@ -480,7 +480,7 @@ def race_results(
     return table
 
 def fastest_settings(
-    table:pd.DataFrame, # of `race_results`
+    table:pd.DataFrame, # of race_results
 )->pd.DataFrame: # as many rows as contestants, in their order
     "Each contestant in its fastest setting"
     fastest = table.groupby('who').rate.idxmax()
@@ -617,12 +617,13 @@ def plot_bench(
     result:Bench, # what to show
 ): # a matplotlib figure
     "Speed and memory of a training step as bars; ours is coloured, and a line spans the rounds"
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
     table = fastest_settings(result.steps)[::-1]  # the first bar is drawn at the bottom
     colors = table.who.map(dict(ours='#0072B2', products='#DDDDDD')).fillna('#999999')
     spread = [table.rate - table.lowest, table.highest - table.rate]
     height = .5 + .45*len(table)
-    fig, (speed, memory) = plt.subplots(1, 2, figsize=(9, height), dpi=110, sharey=True)
+    fig = Figure(figsize=(9, height), dpi=110)
+    speed, memory = fig.subplots(1, 2, sharey=True)
     _bars(speed, table.who, table.rate, colors, 'tokens per second', spread)
     _bars(memory, table.who, table.memory_mb, colors, 'memory over the loaded model (MB)')
     fig.tight_layout()

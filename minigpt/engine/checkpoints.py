@@ -6,7 +6,7 @@
 __all__ = ['KEEP', 'RUN_FILES', 'damage', 'Checkpoints', 'Backup', 'restore']
 
 # %% ../../nbs/engine/checkpoints.ipynb #a6316642
-import errno, hashlib, io, os, pickle, re, shutil, threading
+import errno, hashlib, io, json, os, pickle, re, shutil, threading
 from pathlib import Path
 
 import torch
@@ -309,10 +309,18 @@ def _check_same_run(run, backup):
             f'{backup} is the folder of the run itself: choose another folder for the backup.')
     here = run/'config.json'
     there = backup/'config.json'
-    if here.exists() and there.exists() and here.read_bytes() != there.read_bytes():
+    if here.exists() and there.exists() and _settings_in(here) != _settings_in(there):
         raise ValueError(
             f'{backup} is the backup of another run than {run}: '
             'choose another folder for one of them.')
+
+def _settings_in(path):
+    "What a config.json holds, without the machines that the run went on with"
+    text = path.read_bytes()
+    try:
+        return {**json.loads(text), 'resumed': None}
+    except (ValueError, TypeError):  # damaged: the same bytes are the same run
+        return text
 
 # %% ../../nbs/engine/checkpoints.ipynb #236a1746
 def restore(

@@ -89,7 +89,7 @@ def _is_short(item):
 # %% ../../nbs/engine/files.ipynb #e93d4137
 def write_json(
     path, # of the file
-    data, # as for `to_json`
+    data, # as for to_json
 ):
     "Write `data` as JSON, whole or not at all"
     write_text(path, to_json(data) + '\n')

@@ -117,7 +117,7 @@ def inside(
     blocks, # its corpus
     sentence:str=SENTENCE, # at most 16 tokens of it are shown
     words:list=None, # whose neighbours; None: those of the most frequent words
-)->dict: # JSON: `tokens`; `attention` by block, head and token; `next`; `neighbours`
+)->dict: # JSON: `tokens`; `attention` by block, head and token; `next`; neighbours
     "Where a model looks, what it expects next, and which tokens it takes for alike"
     tokenizer = blocks.tokenizer
     clean = CLEAN[blocks.corpus.clean]
@@ -146,7 +146,7 @@ def _lower_triangle(rows):
 
 # %% ../../nbs/engine/inside.ipynb #9c41f66c
 def heads(
-    data:dict, # as `inside` returns it
+    data:dict, # as inside returns it
 )->pd.DataFrame: # a row for each block and head; shares, means over all tokens but the first
     "How far each head is from a plain average, and where it looks"
     if not data['attention']:
@@ -170,13 +170,13 @@ def visible(
     return token.replace(' ', '␣').replace('\n', '↵').replace('\t', '⇥')
 
 def telling(
-    data:dict, # as `inside` returns it
+    data:dict, # as inside returns it
 )->tuple: # (block, head), counted from 1
     "The head that is furthest from a plain average"
     return heads(data)['from average'].idxmax()
 
 def drawn_to(
-    data:dict, # as `inside` returns it
+    data:dict, # as inside returns it
 )->str: # text of a token
     "The token that gets the most attention from the most telling head, beyond an equal part"
     block, head = telling(data)
@@ -188,17 +188,18 @@ def drawn_to(
 
 # %% ../../nbs/engine/inside.ipynb #a3ee5813
 def plot_attention(
-    data:dict, # as `inside` returns it
+    data:dict, # as inside returns it
 ): # matplotlib figure
     "Where the most telling head looks"
-    import matplotlib.pyplot as plt
     from matplotlib.colors import PowerNorm
+    from matplotlib.figure import Figure
     block, head = telling(data)
     tokens = [visible(token) for token in data['tokens']]
     n = len(tokens)
     weights = data['attention'][block-1][head-1]
     rows = [row + [np.nan]*(n - len(row)) for row in weights]  # (T, T), no future
-    fig, ax = plt.subplots(figsize=(4.6, 4.2), layout='constrained')
+    fig = Figure(figsize=(4.6, 4.2), layout='constrained')
+    ax = fig.subplots()
     mesh = ax.pcolormesh(np.ma.masked_invalid(rows), cmap='cividis', norm=PowerNorm(.5, 0, 1))
     middle = np.arange(n) + .5
     ax.set_xticks(middle, tokens, rotation=90, fontsize=8, parse_math=False)
@@ -212,15 +213,16 @@ def plot_attention(
 
 # %% ../../nbs/engine/inside.ipynb #3d2c12e4
 def plot_next(
-    data:dict, # as `inside` returns it
+    data:dict, # as inside returns it
     color:str='C0', # of the likeliest tokens
 ): # matplotlib figure
     "The likeliest next tokens, and all others together"
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
     tokens, p = zip(*data['next'])
     values = [*p, 1 - sum(p)]
     places = range(len(values))
-    fig, ax = plt.subplots(figsize=(4.6, 4.2), layout='constrained')
+    fig = Figure(figsize=(4.6, 4.2), layout='constrained')
+    ax = fig.subplots()
     ax.barh(places, values, color=[color]*len(p) + ['#999999'], height=.65)
     ax.set_yticks(places, [*map(visible, tokens), 'all others'], parse_math=False)
     for y, x in zip(places, values):

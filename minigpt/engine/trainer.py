@@ -154,7 +154,7 @@ def fused_adamw(
 class RobustTrainer(Trainer):
     "The trainer of the course with the parts of the engine"
     def __init__(self,
-        model_cfg, # the shape of the model, such as `GPTConfig`
+        model_cfg, # the shape of the model, such as GPTConfig
         blocks:Blocks, # the corpus
         cfg:EngineConfig, # how to train
         n_steps:int=None, # of the whole run; None: as many as `cfg.epochs` take
@@ -389,9 +389,14 @@ def state_dict(self:RobustTrainer)->dict:
 
 @patch
 def load_state_dict(self:RobustTrainer, saved):
-    "Go on from a state that `state_dict` gave"
-    for name in ('model', 'optimizer', 'scaler'):
-        getattr(self, name).load_state_dict(saved[name])
+    "Go on from a state that `state_dict` gave, on this machine or another"
+    self.model.load_state_dict(saved['model'])
+    for group in saved['optimizer']['param_groups']:
+        if 'fused' in group:
+            group['fused'] = self.optimizer.defaults['fused']  # which this device decides
+    self.optimizer.load_state_dict(saved['optimizer'])
+    if saved['scaler']:  # it is empty where nothing was scaled so far
+        self.scaler.load_state_dict(saved['scaler'])
     for name in ('step', 'rows', 'losses', 'by_epoch'):
         setattr(self.state, name, saved[name])
     for name in ('skipped', 'in_a_row'):

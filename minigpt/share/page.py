@@ -24,7 +24,7 @@ from ..train import SAMPLING, Run
 
 # %% ../../nbs/share/page.ipynb #3101b4ec
 def packed_weights(
-    model, # a `MiniGPT`
+    model, # a MiniGPT
 )->tuple: # ([[name, numbers], …], base64 of all of them as float16, one after the other)
     "The parameters of a model as text"
     weights = model.state_dict()
@@ -108,7 +108,7 @@ def _entry(run, name):
 
 # %% ../../nbs/share/page.ipynb #9689f811
 def page_html(
-    runs, # one or two finished runs, as `Run` or folder
+    runs, # one or two finished runs, as Run or folder
     prompts=(SENTENCE, *PROMPTS), # texts to choose from; the first is there at once
 )->str: # the whole page
     "A page in which one or two models write"
@@ -137,7 +137,7 @@ def page_html(
         css=as_written('page.css'), js=as_written('page.js'))
 
 def play_page(
-    runs, # one or two finished runs, as `Run` or folder
+    runs, # one or two finished runs, as Run or folder
     out=None, # the file to write, or a folder for play.html; by default that of the first run
 )->Path: # the file
     "Write a page in which one or two models write: one file, nothing to install, no network"

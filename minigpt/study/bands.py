@@ -59,7 +59,7 @@ def _band_factor(n, samples, correlation): # -> in units of the band's standard 
 
 # %% ../../nbs/study/bands.ipynb #e1dfad35
 def band_from(
-    runs # of `Run`, with the same text and settings and other seeds, two or more
+    runs # of Run, with the same text and settings and other seeds, two or more
 )->dict: # steps, and the mean and half width of the band in nats per token; the same for the final loss
     "The band in which another such run is expected"
     n = len(runs)
@@ -146,7 +146,7 @@ def _other_text(config, kept): # of a run; all bands -> text
 def band_of(
     run:Run, # finished
     bands=BANDS, # a file of bands
-)->dict: # as `band_from` makes it
+)->dict: # as band_from makes it
     "The band of a run's text, experiment and settings; `NoBand` says why there is none"
     config = run.config
     kept = read_json(bands)

@@ -50,7 +50,7 @@ class Claim:
                     turned_by=self.turned_by, runs=where)
 
 # %% ../../nbs/study/claims.ipynb #5077688f
-def _in_words(r): # a row of `compare`
+def _in_words(r): # a row of compare
     "A difference to the baseline, with its interval and what may be said of it"
     if math.isnan(r.difference):
         return f'{r.title} cannot be compared: it has no seed in common with the baseline'
@@ -110,7 +110,7 @@ def _extreme_judge(name, others):
         return ours, SUPPORTED
     return judge
 
-def _effect_range(r): # a row of `compare` -> nats per token
+def _effect_range(r): # a row of compare -> nats per token
     "The smallest and the largest size of an effect in its corrected interval, whatever its sign"
     smallest, largest = sorted((abs(r.holm_low), abs(r.holm_high)))
     crosses_zero = not r.holm_low*r.holm_high > 0
@@ -160,7 +160,7 @@ def _sampled_losses(path): # run folder -> series by step
     "The validation loss along a run"
     return Run(path).history.dropna(subset='val_loss').set_index('step').val_loss
 
-def _too_few(samples): # (of `_sampled_losses` of several runs) -> text, or None
+def _too_few(samples): # (of _sampled_losses of several runs) -> text, or None
     "Why runs cannot be divided into quarters"
     fewest = min(len(s) for s in samples)
     if fewest < 4:
@@ -304,7 +304,7 @@ CLAIMS = (
 
 # %% ../../nbs/study/claims.ipynb #3c30c61b
 def claims(
-    df:pd.DataFrame, # one row per run, as `load_runs` returns it
+    df:pd.DataFrame, # one row per run, as load_runs returns it
 )->pd.DataFrame: # one row per claim: claim, said, ours, verdict, turned_by, runs
     "Every conclusion of the assignment, compared with these runs of its experiments"
     df = rows_of(df)

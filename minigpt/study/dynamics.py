@@ -72,8 +72,8 @@ def run_dynamics(
 CURVE_NUMBERS = ['first', 'last', 'gap', 'rise', 'scatter', 'validation_scatter']
 
 def dynamics_table(
-    runs, # of `Run`, finished
-)->pd.DataFrame: # one row per run, as `run_dynamics` finds it
+    runs, # of Run, finished
+)->pd.DataFrame: # one row per run, as run_dynamics finds it
     "The dynamics of all runs of a study"
     table = pd.DataFrame([run_dynamics(run) for run in runs])
     there = [k for k in table.columns if k not in CURVE_NUMBERS]

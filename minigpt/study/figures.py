@@ -7,7 +7,7 @@ __all__ = ['INK', 'INKED', 'STYLE', 'settled', 'styled', 'Shown', 'show', 'plot_
            'for_page', 'Drawing', 'drawings']
 
 # %% ../../nbs/study/figures.ipynb #8457a022
-import math, re, sys
+import math, re
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO, StringIO
@@ -51,10 +51,7 @@ def styled(
     **kwargs, # of `draw`
 )->Figure:
     "A figure in the report's style"
-    with matplotlib.rc_context(STYLE): fig = settled(draw(*args, **kwargs))
-    pyplot = sys.modules.get('matplotlib.pyplot')
-    if pyplot: pyplot.close(fig) # if `draw` made it there, it would be kept for ever
-    return fig
+    with matplotlib.rc_context(STYLE): return settled(draw(*args, **kwargs))
 
 # %% ../../nbs/study/figures.ipynb #418f4010
 class Shown:
@@ -207,7 +204,7 @@ def draw_bars(ax, df, perplexity):
 # %% ../../nbs/study/figures.ipynb #4384518f
 @matplotlib.rc_context(STYLE)
 def plot_comparison(
-    df:pd.DataFrame, # one row per run, as `load_runs` returns it
+    df:pd.DataFrame, # one row per run, as load_runs returns it
     stacked:bool=False, # one panel above the other, for a narrow page
     perplexity:pd.Series=None, # mean of each experiment; None: computed from `df`
 )->Figure:
@@ -244,7 +241,7 @@ def as_svg(
     return file.getvalue()
 
 def for_page(
-    svg:str, # as `as_svg` writes it
+    svg:str, # as as_svg writes it
     name:str, # unique on the page: it goes before every id
     alt:str, # what the figure shows, for those who cannot see it
 )->Markup: # HTML
@@ -280,8 +277,8 @@ class Drawing:
         return for_page(self.svg, f'fig{self.number}{suffix}', self.caption)
 
 def drawings(
-    study, # a `Study`
-): # yields `Drawing`
+    study, # a Study
+): # yields Drawing
     "All figures of a report"
     means, base, best = study.means, study.baseline.name, study.best.name
     if study.shape is not None:

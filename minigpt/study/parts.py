@@ -8,8 +8,10 @@ __all__ = ['apart', 'gain', 'plot_apart', 'plot_gain', 'explain']
 # %% ../../nbs/study/parts.ipynb #a6316642
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from ..engine.files import read_json
 from ..experiments import COLORS, EXPERIMENTS
@@ -46,7 +48,7 @@ def _all_losses_by_group(df, by): # -> one row per run and group
 
 # %% ../../nbs/study/parts.ipynb #b3590ac7
 def apart(
-    df:pd.DataFrame, # one row per run, as `load_runs` returns it
+    df:pd.DataFrame, # one row per run, as load_runs returns it
     by:str # 'source', 'position' or 'frequency'
 )->pd.DataFrame: # one row per group: its share of the tokens, and losses in nats per token
     "The validation loss of each experiment in every group, means over seeds"
@@ -60,7 +62,7 @@ def apart(
 
 # %% ../../nbs/study/parts.ipynb #af84caaf
 def gain(
-    df:pd.DataFrame, # one row per run, as `load_runs` returns it
+    df:pd.DataFrame, # one row per run, as load_runs returns it
     name:str, # an experiment
     by:str, # 'source', 'position' or 'frequency'
     baseline:str='exp1' # what it is compared with
@@ -85,13 +87,13 @@ def gain(
 
 # %% ../../nbs/study/parts.ipynb #8e8114e4
 def plot_apart(
-    df:pd.DataFrame, # one row per run, as `load_runs` returns it
+    df:pd.DataFrame, # one row per run, as load_runs returns it
     names, # experiments to draw
 ): # matplotlib figure
     "Loss by position in the context and by frequency of the token"
-    import matplotlib.pyplot as plt
-    fig, axs = plt.subplots(2, 1, figsize=(4.6, 6), layout='constrained')
-    ink = plt.rcParams['text.color']
+    fig = Figure(figsize=(4.6, 6), layout='constrained')
+    axs = fig.subplots(2, 1)
+    ink = matplotlib.rcParams['text.color']
     for ax, by in zip(axs, ('position', 'frequency')):
         t = apart(df, by)
         x = np.arange(len(t))
@@ -108,16 +110,16 @@ def plot_apart(
 
 # %% ../../nbs/study/parts.ipynb #1a1b0e10
 def plot_gain(
-    df:pd.DataFrame, # one row per run, as `load_runs` returns it
+    df:pd.DataFrame, # one row per run, as load_runs returns it
     name:str, # an experiment
     baseline:str='exp1', # what it is compared with
 ): # matplotlib figure
     "What each frequency class and each source contributes to the difference"
-    import matplotlib.pyplot as plt
     tables = {by: gain(df, name, by, baseline) for by in ('frequency', 'source')}
     heights = 10, len(tables['source']) + 1
-    fig, axs = plt.subplots(2, 1, figsize=(4.6, 4.6), layout='constrained', height_ratios=heights)
-    ink = plt.rcParams['text.color']
+    fig = Figure(figsize=(4.6, 4.6), layout='constrained')
+    axs = fig.subplots(2, 1, height_ratios=heights)
+    ink = matplotlib.rcParams['text.color']
     for ax, (by, t) in zip(axs, tables.items()):
         rows = range(len(t))
         error = (t.share*t.error).fillna(0)  # one pair has none
@@ -135,7 +137,7 @@ def plot_gain(
 
 # %% ../../nbs/study/parts.ipynb #a3f35245
 def explain(
-    df:pd.DataFrame, # one row per run, as `load_runs` returns it
+    df:pd.DataFrame, # one row per run, as load_runs returns it
     name:str, # an experiment
     baseline:str='exp1', # what it is compared with
 )->list: # of sentences

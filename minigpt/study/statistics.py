@@ -11,15 +11,17 @@ import math
 from bisect import bisect_left
 from typing import NamedTuple
 
+import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from scipy import stats
 
 from ..experiments import COLORS, EXPERIMENTS, experiments_named
 
 # %% ../../nbs/study/statistics.ipynb #0c0766c7
 def rows_of(
-    df:pd.DataFrame, # one row per run, as `load_runs` returns it
+    df:pd.DataFrame, # one row per run, as load_runs returns it
     names='', # experiments or groups: text with commas, or a list; empty: the assignment's
 )->pd.DataFrame: # their rows
     "The runs of some experiments; of those of the assignment, if no others are named"
@@ -86,7 +88,7 @@ def _against(df, baseline, names=''): # -> experiments × seeds, the baseline fi
 
 # %% ../../nbs/study/statistics.ipynb #cf2258ad
 def spread(
-    df:pd.DataFrame, # one row per run, as `load_runs` returns it
+    df:pd.DataFrame, # one row per run, as load_runs returns it
     baseline:str='exp1', # an experiment in it
     names='', # experiments that are looked at beside it; empty: those of the assignment
 )->pd.Series: # standard deviations in nats per token, their degrees of freedom, the gain from pairs
@@ -168,7 +170,7 @@ def _holm_level(p): # (..., comparisons) -> the same shape
 
 # %% ../../nbs/study/statistics.ipynb #3af17511
 def mean_losses(
-    df:pd.DataFrame, # one row per run, as `load_runs` returns it
+    df:pd.DataFrame, # one row per run, as load_runs returns it
     names='', # experiments; empty: those of the assignment
 )->pd.DataFrame: # one row per experiment: title, seeds, loss and perplexity with their intervals, rank
     "How each experiment ended: means over all of its seeds"
@@ -197,10 +199,10 @@ def _verdict_of_comparison(pairs, difference, p):
 
 # %% ../../nbs/study/statistics.ipynb #87fa1195
 def compare(
-    df:pd.DataFrame, # one row per run, as `load_runs` returns it
+    df:pd.DataFrame, # one row per run, as load_runs returns it
     baseline:str='exp1', # what the others are compared with
     names='', # experiments that are compared with it; empty: those of the assignment
-)->pd.DataFrame: # one row per experiment, the baseline first: `mean_losses`, differences, verdict
+)->pd.DataFrame: # one row per experiment, the baseline first: mean_losses, differences, verdict
     "Means over all seeds of an experiment; differences to the baseline over the seeds that both have"
     table = _against(df, baseline, names)
     losses = table.to_numpy()
@@ -221,17 +223,17 @@ def compare(
 
 # %% ../../nbs/study/statistics.ipynb #d21c50bc
 def interval_plot(
-    df:pd.DataFrame, # one row per run, as `load_runs` returns it
+    df:pd.DataFrame, # one row per run, as load_runs returns it
     baseline:str='exp1', # what the others are compared with
     names='', # experiments that are compared with it; empty: those of the assignment
 ): # matplotlib figure
     "Differences to the baseline with their intervals, in nats per token"
-    import matplotlib.pyplot as plt
     table = _against(df, baseline, names)
     c = compare(df, baseline, names)
     upwards = c[:0:-1]  # without the baseline; the first experiment ends at the top
-    fig, ax = plt.subplots(figsize=(4.6, 1 + .6*len(upwards)), layout='constrained')
-    ax.axvline(0, color=plt.rcParams['text.color'], lw=1, ls=(0, (4, 3)))
+    fig = Figure(figsize=(4.6, 1 + .6*len(upwards)), layout='constrained')
+    ax = fig.subplots()
+    ax.axvline(0, color=matplotlib.rcParams['text.color'], lw=1, ls=(0, (4, 3)))
     for i, (name, r) in enumerate(upwards.iterrows()):
         pairs = (table.loc[name] - table.loc[baseline]).dropna()
         color = COLORS[name]

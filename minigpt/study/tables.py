@@ -27,7 +27,7 @@ def if_given(
     return f'{number:{form}}' if number == number else 'not given' # NaN is not equal to itself
 
 def sizes(
-    study, # a `Study`
+    study, # a Study
 )->pd.DataFrame: # of text, a column for each model
     "The baseline and the best model side by side"
     columns = {}
@@ -42,7 +42,7 @@ def sizes(
 
 # %% ../../nbs/study/tables.ipynb #18eb15c0
 def ranking(
-    study, # a `Study`
+    study, # a Study
 )->pd.DataFrame: # of text, a row for each experiment
     "Settings, perplexities and ranks, beside those of the assignment"
     rows = []
@@ -61,7 +61,7 @@ def ranking(
     return pd.DataFrame(rows)
 
 def beside_counting(
-    study, # a `Study`
+    study, # a Study
 )->pd.DataFrame: # of text
     "The ranking, and what the models that only count reach on the same text"
     counting = []
@@ -72,7 +72,7 @@ def beside_counting(
 
 # %% ../../nbs/study/tables.ipynb #b4563f82
 def verdict_table(
-    study, # a `Study`
+    study, # a Study
 ): # DataFrame of text; None where there is nothing to compare
     "How firmly each experiment differs from the baseline"
     if study.comparison is None: return None
@@ -90,7 +90,7 @@ def verdict_table(
     return pd.DataFrame(rows)
 
 def power_table(
-    study, # a `Study`
+    study, # a Study
 ): # DataFrame of text; None where the noise is not known
     "What a study with this noise and as many seeds sees"
     if study.power is None: return None
@@ -102,7 +102,7 @@ def power_table(
 
 # %% ../../nbs/study/tables.ipynb #6b4d1839
 def other_experiments(
-    study, # a `Study`
+    study, # a Study
 ): # DataFrame of text; None where there are none
     "Experiments beyond those of the assignment"
     if study.others.empty: return None
@@ -140,7 +140,7 @@ def packing_row(study, name):
             'Less the baseline (interval)': difference}
 
 def packing_table(
-    study, # a `Study`
+    study, # a Study
 )->pd.DataFrame: # of text
     "The experiments that a study and its siblings have in common"
     studies = [study, *study.siblings]
@@ -152,13 +152,13 @@ LOOKS_AT = {'block': 'Block', 'head': 'Head', 'from average': 'From a plain aver
             'itself': 'On the token itself', 'before': 'On the one before', 'first': 'On the first'}
 
 def attention_table(
-    study, # a `Study`
+    study, # a Study
 )->pd.DataFrame: # of text, a row for each head
     "Where the heads of the best model look"
     return heads(study.inside).map('{:.1%}'.format).reset_index().rename(columns=LOOKS_AT)
 
 def neighbour_table(
-    study, # a `Study`
+    study, # a Study
 )->pd.DataFrame: # of text, a row for each word
     "Tokens whose embeddings lie near to that of a word, in the best model"
     rows = []
@@ -167,7 +167,7 @@ def neighbour_table(
     return pd.DataFrame(rows, columns=['Word', 'Nearest tokens'])
 
 def receipt_table(
-    study, # a `Study`
+    study, # a Study
 )->pd.DataFrame: # of text, a row for each run
     "What the runs cost"
     rows = []

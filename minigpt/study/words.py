@@ -40,7 +40,7 @@ def against(
 
 # %% ../../nbs/study/words.ipynb #ed77e2d5
 def interval(
-    row, # of `compare`
+    row, # of compare
     quantity:str, # 'loss', 'perplexity' or 'difference'
     form:str, # how a number is printed
 )->str: # such as '-0.142 to -0.119'
