@@ -477,10 +477,10 @@ def from_pretrained(cls:LanguageModel,
     dir_or_hub_id, # a folder that `save_pretrained` wrote, or the name of a model on the Hub
 ): # a model in `eval` mode, in 32-bit numbers, on the CPU
     "Read a model of this kind from a folder or from the Hub."
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, PretrainedConfig
     where = str(dir_or_hub_id)
     try:
-        found = AutoConfig.from_pretrained(where).model_type
+        found = PretrainedConfig.get_config_dict(where)[0]['model_type']
     except Exception as e:
         raise ValueError(f'{where} is neither an exported model (a folder with a sound config.json) '
                          'nor a model that the Hub can give.') from e
