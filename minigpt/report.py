@@ -108,8 +108,8 @@ def heading(study:Study)->dict: # values for the template
     seeds = [str(k) for k in sorted(study.df.seed.unique())]
     machines = set()
     for run in study.runs:
-        hardware = run.config['hardware']
-        machines.add(f'{hardware["name"]} ({hardware["dtype"]})')
+        for hardware in run.machines: # one, if it was not resumed elsewhere
+            machines.add(f'{hardware["name"]} ({hardware["dtype"]})')
     return dict(
         **authorship(), notes=notes(study), runs=len(study.df), experiments=len(study.means),
         seeds=('seeds ' if len(seeds) > 1 else 'seed ') + listed(seeds),
@@ -191,7 +191,7 @@ SAID_ELSEWHERE = ('epochs', 'lr', 'batch_size', 'seed', 'device', 'dtype') # or 
 def training(study:Study)->dict: # values for the template
     "Section 3: how the models were trained, and how they ended"
     config = study.run(study.baseline.name).config
-    hardware = config['hardware']
+    hardware, *later = study.run(study.baseline.name).machines
     settings = config['train']
     shared = []
     for name, value in settings.items():
@@ -199,7 +199,7 @@ def training(study:Study)->dict: # values for the template
     return dict(
         experiments=len(study.means), epochs=settings['epochs'], shared=', '.join(shared),
         samples=study.dynamics.samples[0], eval_batches=settings['eval_batches'],
-        device=hardware['name'], dtype=hardware['dtype'], why=hardware['why'],
+        device=hardware['name'], dtype=hardware['dtype'], why=hardware['why'], later=later,
         corpus=config['corpus']['name'], ranking=beside_counting(study), verdicts=verdict_table(study),
         noise=section(seed_noise, study), others=other_experiments(study))
 
