@@ -32,7 +32,7 @@ def run(*words, stdin='', **env):
     assert program, f'{words[0]} is not installed'
     plain = {**os.environ, 'HF_HUB_OFFLINE': '1', 'TQDM_DISABLE': '1', 'PYTHONWARNINGS': 'default',
              'OMP_NUM_THREADS': '1', **env}  # several commands run at a time
-    return subprocess.run([program, *map(str, words[1:])], cwd=tmp, env=plain, input=stdin.encode(),
+    return subprocess.run([program, *[word if isinstance(word, bytes) else str(word) for word in words[1:]]], cwd=tmp, env=plain, input=stdin.encode(),
                           capture_output=True)
 
 
@@ -209,6 +209,8 @@ def check_terminals(run_folder):
     assert works(*prompt, '--prompt', 'Déjà vu', PYTHONIOENCODING='ascii').startswith('D?j? vu')
     works(*prompt, stdin='Déjà vu', PYTHONIOENCODING='ascii')
     works(*prompt, stdin='Déjà vu', **ASCII_LOCALE)
+    works(*prompt, '--prompt', 'Déjà vu', **ASCII_LOCALE)
+    works(*prompt, '--prompt', b'caf\xe9', stdin='')  # Latin-1 in a terminal of UTF-8
     refused('minigpt_data', '--corpus', 'Déjà', contains='D', PYTHONIOENCODING='ascii')
     ok('terminals that are not UTF-8')
 

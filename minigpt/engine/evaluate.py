@@ -264,6 +264,7 @@ def _of_text(text, tokenizer, context, stride):
                          'pass the number as context.')
     if stride is None:
         stride = context//2
+    text = text.encode(errors='replace').decode()  # without halves of characters
     ids = np.array(tokenizer(text, verbose=False, **AS_TEXT)['input_ids'], np.int64)
     n_bytes = bytes_by_token(tokenizer)
     _check_bytes(text, ids, n_bytes)

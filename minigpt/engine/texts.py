@@ -23,7 +23,8 @@ PROMPTS = ('The meaning of life is', 'In the year 2050,', 'Scientists have disco
 # %% ../../nbs/engine/texts.ipynb #b8b8b9cd
 def _encode(tokenizer, prompts):
     "The token ids of each prompt, in which everything is text, `<|endoftext|>` too"
-    encoded = [tokenizer(prompt, verbose=False, **AS_TEXT)['input_ids'] for prompt in prompts]
+    whole = [prompt.encode(errors='replace').decode() for prompt in prompts]  # no halves of characters
+    encoded = [tokenizer(prompt, verbose=False, **AS_TEXT)['input_ids'] for prompt in whole]
     for number, ids in enumerate(encoded, 1):
         if not ids:
             raise ValueError(f'Prompt {number} of {len(encoded)} is empty: '

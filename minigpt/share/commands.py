@@ -199,6 +199,8 @@ def minigpt_generate(
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     if prompt is None:
         prompt = sys.stdin.read().strip()
+    else:
+        prompt = os.fsencode(prompt).decode(errors='replace')  # in the encoding of texts, not of the shell
     sampling = dict(max_new_tokens=max_new_tokens, temperature=temperature,
                     top_k=top_k, top_p=top_p)
     pieces = stream_text(model, tokenizer, prompt, generator, tokenizer.eos_token_id, **sampling)
