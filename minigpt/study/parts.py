@@ -8,10 +8,8 @@ __all__ = ['apart', 'gain', 'plot_apart', 'plot_gain', 'explain']
 # %% ../../nbs/study/parts.ipynb #a6316642
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from ..engine.files import read_json
 from ..experiments import COLORS, EXPERIMENTS
@@ -91,6 +89,8 @@ def plot_apart(
     names, # experiments to draw
 ): # matplotlib figure
     "Loss by position in the context and by frequency of the token"
+    import matplotlib
+    from matplotlib.figure import Figure
     fig = Figure(figsize=(4.6, 6), layout='constrained')
     axs = fig.subplots(2, 1)
     ink = matplotlib.rcParams['text.color']
@@ -117,6 +117,8 @@ def plot_gain(
     "What each frequency class and each source contributes to the difference"
     tables = {by: gain(df, name, by, baseline) for by in ('frequency', 'source')}
     heights = 10, len(tables['source']) + 1
+    import matplotlib
+    from matplotlib.figure import Figure
     fig = Figure(figsize=(4.6, 4.6), layout='constrained')
     axs = fig.subplots(2, 1, height_ratios=heights)
     ink = matplotlib.rcParams['text.color']

@@ -11,10 +11,8 @@ import math
 from bisect import bisect_left
 from typing import NamedTuple
 
-import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from scipy import stats
 
 from ..experiments import COLORS, EXPERIMENTS, experiments_named
@@ -231,6 +229,8 @@ def interval_plot(
     table = _against(df, baseline, names)
     c = compare(df, baseline, names)
     upwards = c[:0:-1]  # without the baseline; the first experiment ends at the top
+    import matplotlib
+    from matplotlib.figure import Figure
     fig = Figure(figsize=(4.6, 1 + .6*len(upwards)), layout='constrained')
     ax = fig.subplots()
     ax.axvline(0, color=matplotlib.rcParams['text.color'], lw=1, ls=(0, (4, 3)))
