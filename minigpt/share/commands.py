@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['command', 'minigpt_data', 'minigpt_train', 'minigpt_generate', 'minigpt_report', 'minigpt_experiments',
-           'minigpt_page', 'minigpt_push', 'minigpt_bench']
+           'minigpt_grade', 'minigpt_page', 'minigpt_push', 'minigpt_bench']
 
 # %% ../../nbs/share/commands.ipynb #1f57043b
 import argparse, inspect, os, sys
@@ -22,7 +22,9 @@ def _parser(f):
     for name, parameter in inspect.signature(f).parameters.items():
         kind, default = parameter.annotation, parameter.default
         comment = (comments[name] or '').replace('%', '%%')  # argparse would fill in a single one
-        if default is parameter.empty:
+        if kind is list:
+            parser.add_argument(name, nargs='+', help=comment)
+        elif default is parameter.empty:
             parser.add_argument(name, type=kind, help=comment)
         elif kind is bool:
             parser.add_argument(f'--{name}', action='store_true', help=comment)
@@ -303,6 +305,18 @@ def minigpt_experiments(
     print(ranking(study).sort_values('Rank').to_string(index=False))
     print(noise_sentence(study))
     print(report(study.path, extra=_playing(study, study.path)))
+
+# %% ../../nbs/share/commands.ipynb #7e9a1c06
+@command
+def minigpt_grade(
+    notebooks:list, # notebooks that were handed in, or folders of them
+    out:str=None, # folder for grades.json and grades.csv; default: the points are only printed
+    seconds:float=60., # limit of time for each task
+    memory:int=1000, # limit of memory for each task, in MB beyond what the libraries take
+):
+    "Grade notebooks of the exercises"
+    from minigpt.share.grading import grade
+    grade(notebooks, out, seconds, memory)
 
 # %% ../../nbs/share/commands.ipynb #7e9a1c03
 @command
