@@ -36,7 +36,8 @@ from .study.parts import explain
 from .study.statistics import ALPHA, seeds_needed
 from .study.study import Study
 from .study.tables import (attention_table, beside_counting, neighbour_table, other_experiments,
-                                  packing_table, power_table, receipt_table, sizes, verdict_table)
+                                  packing_table, power_table, receipt_table, sizes, table_numbers,
+                                  verdict_table)
 from .study.words import against, changes, interval, label, listed, printed, settings_line, span
 
 # %% ../nbs/04_report.ipynb #0ad1e30a
@@ -69,7 +70,7 @@ def section(
 )->Text:
     "The words of a template with the numbers of a study"
     template = TEMPLATES.get_template(f'{values.__name__}.html.jinja')
-    return Text(template.render(values(study)))
+    return Text(template.render(values(study), tables=table_numbers(study)))
 
 # %% ../nbs/04_report.ipynb #1c1b721a
 # Sources of the corpus `standin`, and whose place they take
@@ -111,7 +112,8 @@ def heading(study:Study)->dict: # values for the template
         for hardware in run.machines: # one, if it was not resumed elsewhere
             machines.add(f'{hardware["name"]} ({hardware["dtype"]})')
     return dict(
-        **authorship(), notes=notes(study), runs=len(study.df), experiments=len(study.means),
+        **authorship(), nameless=authorship()['author'].startswith('['),
+        notes=notes(study), runs=len(study.df), experiments=len(study.means),
         seeds=('seeds ' if len(seeds) > 1 else 'seed ') + listed(seeds),
         corpus=config['corpus']['name'], fingerprint=config['fingerprint'][:12],
         hardware=listed(sorted(machines)), versions=with_versions(config))
