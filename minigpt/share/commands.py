@@ -246,6 +246,7 @@ def minigpt_train(
     from minigpt.engine.sources import own_training
     from minigpt.engine.trainer import EngineConfig, processes
     from minigpt.experiments import study_folder
+    from minigpt.study.dynamics import left_out_steps
     from minigpt.train import defaults
     settings = dict(epochs=2 if epochs is None else epochs, lr=lr, schedule=schedule, warmup=warmup,
                     minutes=minutes, train_blocks=train_blocks, valid_blocks=valid_blocks,
@@ -269,7 +270,22 @@ def minigpt_train(
         run = train_run(model_cfg, blocks, cfg, folder, name, backup, resume, save_minutes)
         if leads:
             print(f'{run.path}: validation perplexity {run.metrics["val_perplexity"]:.2f}')
+            if lost := left_out_steps(run):
+                print(lost)
     return run
+
+# %% ../../nbs/share/commands.ipynb #5ea1000d
+def _model_folder(name):
+    "Where the model of this name is, and of which class: a run keeps it in a folder of its own"
+    from minigpt.model import MODELS
+    from minigpt.train import Run
+    place = Path(name)
+    if (place/'model').is_dir():
+        return place/'model', Run(place).model_class
+    if (place/'metrics.json').exists():
+        raise ValueError(f'{place} holds the results of a run without its weights: '
+                         'name a run that has a folder "model", or train one.')
+    return str(name), MODELS['MiniGPT']
 
 # %% ../../nbs/share/commands.ipynb #0dd1919d
 @command
@@ -285,13 +301,9 @@ def minigpt_generate(
 ):
     "Continue a prompt with a trained model"
     import torch
-    from transformers import AutoTokenizer
+    from minigpt.engine.seals import open_export
     from minigpt.engine.texts import newest_run, stream_text
-    from minigpt.model import MiniGPT
-    name = model or str(newest_run(out))
-    if (Path(name)/'model').is_dir():
-        name = str(Path(name)/'model')
-    model, tokenizer = MiniGPT.from_pretrained(name).eval(), AutoTokenizer.from_pretrained(name)
+    model, tokenizer = open_export(*_model_folder(newest_run(out) if model is None else model))
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     prompt = sys.stdin.read().strip() if prompt is None else _as_text(prompt)
     sampling = dict(max_new_tokens=max_new_tokens, temperature=temperature,
@@ -326,10 +338,12 @@ def minigpt_report(
     "Rebuild figures, tables and report.html from finished runs"
     from minigpt.report import keep, report
     from minigpt.study.study import Study
-    path = report(results, out, _playing(Study(results), out or results))
+    study = Study(results)
+    _check_writable(*filter(None, (out, keep_in)))
+    path = report(results, out, _playing(study, out or results))
     if keep_in:
         keep(results, keep_in)
-    print(path)
+    print(*study.cautions, path, sep='\n')
 
 # %% ../../nbs/share/commands.ipynb #4c57951d
 def _seed_numbers(seeds):
@@ -401,7 +415,7 @@ def minigpt_experiments(
     path = report(study.path, extra=_playing(study, study.path))
     print(ranking(study).sort_values('Rank').to_string(index=False))
     print(noise_sentence(study))
-    print(path)  # last, when it is there
+    print(*study.cautions, path, sep='\n')  # the report comes last, when it is there
 
 # %% ../../nbs/share/commands.ipynb #7e9a1c06
 @command

@@ -9,6 +9,7 @@ __all__ = ['apart', 'gain', 'plot_apart', 'plot_gain', 'explain']
 import numpy as np
 import pandas as pd
 
+from ..engine.inside import drawable
 from ..experiments import COLORS, EXPERIMENTS
 from ..train import Run
 
@@ -126,7 +127,8 @@ def plot_gain(
         ax.barh(rows, t.contribution, xerr=error, color=COLORS[name], height=.65,
                 error_kw=dict(lw=1, ecolor=ink))
         ax.axvline(0, color=ink, lw=1)
-        ax.set_yticks(rows, t.index)
+        names = [drawable(str(name)) for name in t.index]  # that of a source may be that of a file
+        ax.set_yticks(rows, names, parse_math=False)
         ax.invert_yaxis()
         ax.grid(axis='y', visible=False)
         ax.set_title(f'By {by}')
