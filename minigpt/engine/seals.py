@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['MANIFEST', 'RUN_PARTS', 'CORPUS_PARTS', 'IN_WORDS', 'OF_THE_COURSE', 'SHAPES', 'ANYWHERE', 'sha256_of', 'seal',
-           'remedy_for', 'damaged', 'manifest_of', 'sealed_bytes', 'check_seals', 'Each', 'Maybe', 'misfit',
-           'parsed_json', 'read_part', 'what_decides', 'unlike', 'check_checkpoint', 'open_export', 'open_run']
+           'remedy_for', 'damaged', 'manifest_of', 'sealed_bytes', 'check_seals', 'is_ours', 'check_ours', 'Each',
+           'Maybe', 'misfit', 'parsed_json', 'read_part', 'what_decides', 'unlike', 'check_checkpoint', 'open_export',
+           'open_run']
 
 # %% ../../nbs/engine/seals.ipynb #5ea20006
 import hashlib
@@ -134,6 +135,23 @@ def check_seals(
         if sha256_of(path) != sealed:
             raise damaged(path, f'it is not what was written, as {MANIFEST} knows it')
     return files is not None
+
+# %% ../../nbs/engine/seals.ipynb #5ea2002e
+def is_ours(
+    path, # of a file that is there
+    sign:str, # a piece of text that every such file of this project has in it
+)->bool:
+    "Has this project written a file?"
+    return sign.encode() in Path(path).read_bytes()
+
+def check_ours(
+    path, # of a file that is about to be written
+    sign:str, # as for is_ours
+):
+    "Raise if a file is there that this project did not write"
+    if Path(path).exists() and not is_ours(path, sign):
+        raise ValueError(f'{path} is there already, and minigpt did not write it: '
+                         'choose another place, or move that file away.')
 
 # %% ../../nbs/engine/seals.ipynb #5ea20012
 class Each:

@@ -122,7 +122,8 @@ def _sentence(error):
     "What is wrong, and what to do"
     if isinstance(error, (MemoryError, RuntimeError)):
         return 'The memory is full: choose a smaller model or a smaller batch_size.'
-    if isinstance(error, OSError) and error.strerror:
+    bare = type(error).__str__ is OSError.__str__ # others have words of their own
+    if isinstance(error, OSError) and bare and error.strerror:
         file = f' ({error.filename})' if error.filename else ''
         return f'{error.strerror}{file}: put that right, and give the same command again.'
     return _without_tokens(error)

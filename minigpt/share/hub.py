@@ -314,7 +314,7 @@ PUBLISHED = 'history.csv', 'metrics.json', 'receipt.json', 'samples.json' # of t
 
 def _fill(folder, run, card):
     "Write all that is to be public into `folder`"
-    shutil.copytree(run.path/'model', folder)
+    shutil.copytree(run.path/'model', folder, dirs_exist_ok=True)
     for file in folder.glob('*config.json'):
         _write_portable(file, read_part(folder, file.name, dict))
     _write_portable(folder/'run_config.json', run.config)

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from ..engine.files import write_text
 from ..engine.inside import SENTENCE
-from ..engine.seals import open_run
+from ..engine.seals import check_ours, open_run
 from ..engine.texts import PROMPTS
 from ..experiments import EXPERIMENTS
 from .hub import finished_run
@@ -136,11 +136,7 @@ def page_html(
         title=f'Play with {title}', models=entries, prompts=prompts, data=_in_script(data), packed=packed,
         css=as_written('page.css'), js=as_written('page.js'))
 
-def _check_replaceable(file):
-    "Raise if a file is there that is no page of ours"
-    if file.exists() and b'id="page-data"' not in file.read_bytes():
-        raise ValueError(f'{file} is there already and is no page of minigpt: choose another name, '
-                         'or move it to another place.')
+_SIGN = 'id="page-data"'  # stands in every page
 
 def play_page(
     runs, # one or two finished runs, as Run or folder
@@ -155,7 +151,7 @@ def play_page(
     out = Path(out)
     if out.is_dir():
         out = out/'play.html'
-    _check_replaceable(out)
+    check_ours(out, _SIGN)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, page)
     return out
@@ -173,7 +169,7 @@ def play_part(
     if len(page) <= largest:
         return Markup('<iframe data-fit title="Play with the models" srcdoc="{}" loading="lazy" '
                       'style="width:100%;height:60rem;border:0"></iframe>').format(page)
-    _check_replaceable(Path(folder, 'play.html'))
+    check_ours(Path(folder, 'play.html'), _SIGN)
     write_text(Path(folder, 'play.html'), page)
     link = '<p><a href="play.html">Play with the models</a>: a page of {:.1f} MB beside this report.</p>'
     return Markup(link).format(len(page)/1e6)
