@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['MANIFEST', 'RUN_PARTS', 'CORPUS_PARTS', 'IN_WORDS', 'OF_THE_COURSE', 'SHAPES', 'ANYWHERE', 'sha256_of', 'seal',
            'remedy_for', 'damaged', 'manifest_of', 'sealed_bytes', 'check_seals', 'is_ours', 'check_ours', 'Each',
-           'Maybe', 'misfit', 'parsed_json', 'read_part', 'what_decides', 'unlike', 'check_checkpoint', 'open_export',
-           'open_run']
+           'Maybe', 'misfit', 'parsed_json', 'read_part', 'what_decides', 'unlike', 'open_export', 'open_run']
 
 # %% ../../nbs/engine/seals.ipynb #5ea20006
 import hashlib
@@ -310,6 +309,8 @@ def what_decides(
     settings['fingerprint'] = config.get('fingerprint')
     return settings
 
+ANYWHERE = 'device', 'dtype', 'compile', 'deterministic'  # where and how a run is computed, as it was asked for
+
 def unlike(
     config:dict, # of a run
     other:dict, # of another one
@@ -319,23 +320,6 @@ def unlike(
     here, there = what_decides(config), what_decides(other)
     names = [name for name in {**here, **there} if name not in leaving_out]
     return {name: (here.get(name), there.get(name)) for name in names if here.get(name) != there.get(name)}
-
-# %% ../../nbs/engine/seals.ipynb #5ea20023
-ANYWHERE = 'device', 'dtype', 'compile', 'deterministic'  # how a run is computed, which may change on the way
-
-def check_checkpoint(
-    state:dict, # as it was read
-    config:dict, # the `config.json` of the run that is to go on
-    where, # folder of the checkpoints
-):
-    "Raise if a checkpoint is that of another run"
-    if 'run' not in state:  # of an earlier version
-        return
-    different = unlike(state['run'], config, ANYWHERE)
-    if different:
-        name, (was, here) = next(iter(different.items()))
-        raise ValueError(f'{where} holds a checkpoint of another run ({name}={was}, not {here}): '
-                         'move it away, or bring the right one back from a backup.')
 
 # %% ../../nbs/engine/seals.ipynb #5ea20027
 def _check_seals_around(folder):
