@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['MANIFEST', 'RUN_PARTS', 'CORPUS_PARTS', 'IN_WORDS', 'OF_THE_COURSE', 'SHAPES', 'ANYWHERE', 'sha256_of', 'seal',
            'remedy_for', 'damaged', 'manifest_of', 'sealed_bytes', 'check_seals', 'is_ours', 'check_ours', 'Each',
-           'Maybe', 'misfit', 'parsed_json', 'read_part', 'what_decides', 'unlike', 'open_export', 'open_run']
+           'Maybe', 'misfit', 'parsed_json', 'read_part', 'what_decides', 'unlike', 'open_tokenizer', 'open_export',
+           'open_run']
 
 # %% ../../nbs/engine/seals.ipynb #5ea20006
 import hashlib
@@ -329,8 +330,10 @@ def _check_seals_around(folder):
     if folder.name == 'model' and (folder.parent/MANIFEST).exists():
         check_seals(folder.parent, 'model/')
 
-def _open_tokenizer(where):
-    "The tokenizer of a model; one that cannot be read is named"
+def open_tokenizer(
+    where, # a folder with a tokenizer in it, or a name on the Hub
+): # a transformers tokenizer
+    "The tokenizer of a model or a corpus; a file that cannot be read is named"
     from transformers import AutoTokenizer
     for path in sorted(Path(where).glob('*.json')):
         try:
@@ -359,7 +362,7 @@ def open_export(
     if wrong:
         raise ValueError(f'The weights in {where} hold numbers that are not finite (in {wrong[0]}): '
                          f'{remedy_for(folder/"model.safetensors")}.')
-    tokenizer = _open_tokenizer(str(where))
+    tokenizer = open_tokenizer(str(where))
     if len(tokenizer) > model.cfg.vocab_size:
         raise damaged(folder/'tokenizer.json', f'it has {len(tokenizer):,} tokens, the model {model.cfg.vocab_size:,}')
     return model, tokenizer
