@@ -145,7 +145,7 @@ def card_head(
 # %% ../../nbs/share/hub.ipynb #c59eab7e
 _MARKUP = re.compile(r'[\\`*\[\]<>&|~$#@:]' # anywhere
                      r'|(?<!\w)_|_(?!\w)' # at the end of a word
-                     r'|^[-+=]|(?<=\d)[.)](?= )') # where a list would begin
+                     r'|^[-+=]|(?<=\d)[.)](?= |$)') # where a list would begin
 
 def _plain(text):
     "`text` as Markdown that shows it as it is, on one line"
