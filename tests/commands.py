@@ -1,4 +1,4 @@
-"""What the seven commands do in a plain installation, as one meets them in a shell.
+"""What the commands do in a plain installation, as one meets them in a shell.
 
 nbdev cannot run with the fastcore that `pip install -e .` brings, so these assertions are a plain file. After the
 installation, from anywhere:
@@ -8,6 +8,7 @@ installation, from anywhere:
 It writes into a temporary folder, prints a line for each thing that holds, and fails at the first that does not.
 """
 import importlib.metadata
+import json
 import os
 import re
 import shutil
@@ -20,7 +21,7 @@ from pathlib import Path
 
 README = (Path(__file__).resolve().parents[1]/'README.md').read_text(encoding='utf-8')
 COMMANDS = ('minigpt_data', 'minigpt_train', 'minigpt_experiments', 'minigpt_generate',
-            'minigpt_report', 'minigpt_push', 'minigpt_bench')
+            'minigpt_report', 'minigpt_push', 'minigpt_page', 'minigpt_grade', 'minigpt_bench')
 ASCII_LOCALE = dict(LC_ALL='C', PYTHONCOERCECLOCALE='0', PYTHONUTF8='0')  # as on an old server
 tmp = Path(tempfile.mkdtemp())
 started = time.perf_counter()
@@ -32,8 +33,8 @@ def run(*words, stdin='', **env):
     assert program, f'{words[0]} is not installed'
     plain = {**os.environ, 'HF_HUB_OFFLINE': '1', 'TQDM_DISABLE': '1', 'PYTHONWARNINGS': 'default',
              'OMP_NUM_THREADS': '1', **env}  # several commands run at a time
-    return subprocess.run([program, *[word if isinstance(word, bytes) else str(word) for word in words[1:]]], cwd=tmp, env=plain, input=stdin.encode(),
-                          capture_output=True)
+    words = [word if isinstance(word, bytes) else str(word) for word in words[1:]]
+    return subprocess.run([program, *words], cwd=tmp, env=plain, input=stdin.encode(), capture_output=True)
 
 
 def works(*words, **options):
@@ -150,6 +151,23 @@ def check_sharing(run_folder):
     assert works('minigpt_push', run_folder, '--repo_id=me/tiny', '--dry-run') == said
     ok('minigpt_push --dry_run')
 
+    page = works('minigpt_page', run_folder, '--out', 'page.html').strip()
+    assert (tmp/page).read_text(encoding='utf-8').startswith('<!DOCTYPE html>') and (tmp/page).stat().st_size > 50_000
+    assert works('minigpt_page', run_folder, '--other', run_folder, '--out=page.html').strip() == page  # ours is replaced
+    ok('minigpt_page')
+
+
+def check_grading():
+    "The points of a notebook without an answer, and of none"
+    cell = {'cell_type': 'markdown', 'id': 'a1', 'metadata': {}, 'source': 'No answer'}
+    handed_in = {'cells': [cell], 'metadata': {}, 'nbformat': 4, 'nbformat_minor': 5}
+    (tmp/'handed_in').mkdir()
+    (tmp/'handed_in/ex0_data.ipynb').write_text(json.dumps(handed_in))
+    works('minigpt_grade', 'handed_in', '--out', 'grades', '--seconds', 20, '--memory=2000')
+    grades = json.loads((tmp/'grades/grades.json').read_text())
+    assert grades and (tmp/'grades/grades.csv').exists(), grades
+    ok('minigpt_grade')
+
 
 def check_experiments():
     "Two experiments from text to report"
@@ -177,9 +195,21 @@ def check_bench():
     ok('minigpt_bench, which draws without a backend')
 
 
+def damaged_copy(run_folder):
+    "A copy of a run in whose results a digit is another one"
+    copy = shutil.copytree(run_folder, tmp/'damaged/exp1/seed0')
+    metrics = (copy/'metrics.json').read_bytes()
+    (copy/'metrics.json').write_bytes(metrics[:len(metrics)//2])
+    return copy
+
+
 def check_refusals(run_folder):
     "Bad input is one sentence and exit code 1"
     data = ('--max_blocks', 60, '--split', 'block')
+    damaged = damaged_copy(run_folder)
+    token = 'hf_' + 'ThisIsNoRealToken'
+    (tmp/'a_file').write_text('mine')
+    (tmp/'thesis.html').write_text('mine')
     bad = [
         (('minigpt_data', '--corpus', 'doks'), 'doks'),
         (('minigpt_data', '--packing', 'tight'), "packing is 'tight'"),
@@ -197,10 +227,42 @@ def check_refusals(run_folder):
         (('minigpt_report', '--results', 'nowhere'), 'nowhere'),
         (('minigpt_push', 'nowhere', '--repo_id', 'me/tiny'), 'nowhere'),
         (('minigpt_push', run_folder, '--dry_run'), 'repo_id'),
-        (('minigpt_bench', '--steps', 0), 'steps is 0')]
+        (('minigpt_bench', '--steps', 0), 'steps is 0'),
+        (('minigpt_data', '--max_blocks', 0), 'max_blocks is 0: it must be at least 1'),
+        (('minigpt_data', '--out', ''), 'out is empty'),
+        (('minigpt_data', '--out', 'a_file/data', *data), 'Cannot write to a_file/data'),
+        (('minigpt_train', '--batch-size', 0), 'batch_size is 0'),
+        (('minigpt_train', '--save-minutes', 'nan'), 'save_minutes is nan'),
+        (('minigpt_train', '--minutes', 'inf'), 'minutes is inf'),
+        (('minigpt_train', '--lr', 'nan'), 'lr is nan'),
+        (('minigpt_train', '--seed=-1',), 'seed is -1'),
+        (('minigpt_train', '--name', '../../x'), "name is '../../x'"),
+        (('minigpt_experiments', '--seeds', '0,0'), "seeds is '0,0'"),
+        (('minigpt_experiments', '--experiments', 'exp1,exp1'), 'name each once'),
+        (('minigpt_generate', '--model', run_folder, '--prompt', 'The', '--temperature', 'nan'), 'temperature is nan'),
+        (('minigpt_bench', '--out', 'a_file'), 'Cannot write to a_file'),
+        (('minigpt_push', run_folder, '--repo_id', token, '--dry_run'), 'hf_***'),
+        (('minigpt_push', damaged, '--repo_id', 'me/tiny', '--dry_run'), 'metrics.json is missing or damaged'),
+        (('minigpt_page', damaged), 'metrics.json is missing or damaged'),
+        (('minigpt_page', run_folder, '--out', 'thesis.html'), 'thesis.html is there already'),
+        (('minigpt_page', 'nowhere'), 'is no run folder'),
+        (('minigpt_grade', 'nowhere.ipynb'), 'nowhere.ipynb does not exist'),
+        (('minigpt_grade', 'nowhere.ipynb', '--seconds', 0), 'seconds is 0')]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(lambda case: refused(*case[0], contains=case[1]), bad))
+    assert (tmp/'thesis.html').read_text() == 'mine' and not (tmp.parent/'x').exists()
     ok(f'{len(bad)} kinds of bad input, a sentence for each')
+
+
+def check_pipes():
+    "A reader that has seen enough, as `head` has, is no error"
+    words = [shutil.which('minigpt_data'), '--max_blocks', '60', '--split', 'block', '--out', 'data']
+    env = {**os.environ, 'HF_HUB_OFFLINE': '1', 'TQDM_DISABLE': '1'}
+    talking = subprocess.Popen(words, cwd=tmp, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    talking.stdout.close()
+    said = talking.stderr.read().decode(errors='replace')
+    assert talking.wait() == 141 and 'Errno' not in said and 'Traceback' not in said, said
+    ok('a closed pipe')
 
 
 def check_terminals(run_folder):
@@ -227,7 +289,9 @@ def on_a_run():
     "Train a tiny model, and do with it what one does"
     run_folder = check_training()
     check_sharing(run_folder)
+    check_grading()
     check_refusals(run_folder)
+    check_pipes()
     check_terminals(run_folder)
 
 

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
 
-from ..data import AS_TEXT, token_bytes
+from ..data import AS_TEXT
 
 # %% ../../nbs/engine/evaluate.ipynb #e36fbe91
 from .loss import lean_loss
@@ -253,7 +253,9 @@ def _of_blocks(blocks, which):
     definition = (f'{len(which):,} blocks of {blocks.corpus.block_size} tokens, each alone: '
                   'every token but the first of its block is predicted once, '
                   'from all that stands to its left in the block.')
-    return _Selection(blocks, which, first, source, blocks.token_bytes, definition)
+    tokenizer = getattr(blocks, 'tokenizer', None)
+    n_bytes = blocks.token_bytes if tokenizer is None else bytes_by_token(tokenizer)
+    return _Selection(blocks, which, first, source, n_bytes, definition)
 
 def _of_text(text, tokenizer, context, stride):
     "A text, in windows that overlap"
@@ -396,14 +398,15 @@ def _same_vocabulary(model, selection, baselines, reader):
 
 # %% ../../nbs/engine/evaluate.ipynb #8a4272c7
 @patch
-def plot(self:Evaluation): # matplotlib axes
+def plot(self:Evaluation): # matplotlib figure
     "Loss by position in the context: the first few alone, later ones together with their neighbours"
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
     position = self.tokens.position
     edges = np.unique(np.geomspace(1, position.max() + 1, 17).astype(int))
     group = np.searchsorted(edges, position, 'right')
     means = self.tokens.groupby(group)[['position', *self.predictors]].mean()
-    fig, ax = plt.subplots(figsize=(6, 3), dpi=110)
+    fig = Figure(figsize=(6, 3), dpi=110)
+    ax = fig.subplots()
     for name, style in zip(self.predictors, ('o-', 's--', '^-.', ':')):
         ax.plot(means.position, means[name], style, color=PREDICTORS[name], ms=3.5, label=name)
     ax.set_xscale('log', base=2)
@@ -411,7 +414,7 @@ def plot(self:Evaluation): # matplotlib axes
     ax.set(xlabel='position in the context (tokens to the left)', ylabel='loss (nats per token)')
     ax.legend(frameon=False, fontsize=8, loc='upper left', bbox_to_anchor=(1, 1))
     ax.spines[['top', 'right']].set_visible(False)
-    return ax
+    return fig
 
 # %% ../../nbs/engine/evaluate.ipynb #a6316642
 @patch

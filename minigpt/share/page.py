@@ -13,9 +13,9 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ..data import load_tokenizer
 from ..engine.files import write_text
 from ..engine.inside import SENTENCE
+from ..engine.seals import check_ours, open_run
 from ..engine.texts import PROMPTS
 from ..experiments import EXPERIMENTS
 from .hub import finished_run
@@ -96,11 +96,11 @@ def _entry(run, name):
     if run.config.get('kind', 'MiniGPT') != 'MiniGPT' or clean not in CLEANED:
         raise ValueError(f'{run.path} cannot be played: the page knows models of the kind MiniGPT, '
                          f'on text that was cleaned by {" or ".join(CLEANED)}.')
-    model = run.model()
-    tables = tokenizer_tables(load_tokenizer(str(run.path/'model')))
+    model, tokenizer = open_run(run)
+    tables = tokenizer_tables(tokenizer)
     if len(tables['tokens']) != model.cfg.vocab_size:
         raise ValueError(f'{run.path}/model has {model.cfg.vocab_size} tokens in its weights and '
-                         f'{len(tables["tokens"])} in its tokenizer: train it again.')
+                         f'{len(tables["tokens"])} in its tokenizer, which the page cannot play.')
     names, packed = packed_weights(model)
     entry = dict(label=name, facts=_facts(run, model.cfg), clean=clean,
                  shape=asdict(model.cfg), parameters=names)
@@ -136,6 +136,8 @@ def page_html(
         title=f'Play with {title}', models=entries, prompts=prompts, data=_in_script(data), packed=packed,
         css=as_written('page.css'), js=as_written('page.js'))
 
+_SIGN = 'id="page-data"'  # stands in every page
+
 def play_page(
     runs, # one or two finished runs, as Run or folder
     out=None, # the file to write, or a folder for play.html; by default that of the first run
@@ -149,6 +151,7 @@ def play_page(
     out = Path(out)
     if out.is_dir():
         out = out/'play.html'
+    check_ours(out, _SIGN)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, page)
     return out
@@ -166,6 +169,7 @@ def play_part(
     if len(page) <= largest:
         return Markup('<iframe data-fit title="Play with the models" srcdoc="{}" loading="lazy" '
                       'style="width:100%;height:60rem;border:0"></iframe>').format(page)
+    check_ours(Path(folder, 'play.html'), _SIGN)
     write_text(Path(folder, 'play.html'), page)
     link = '<p><a href="play.html">Play with the models</a>: a page of {:.1f} MB beside this report.</p>'
     return Markup(link).format(len(page)/1e6)

@@ -18,6 +18,7 @@ from ..engine.trainer import EngineConfig
 from ..experiments import load_runs
 from ..model import GPTConfig
 from .statistics import ALPHA, critical
+from .study import belonging
 from ..train import Run
 
 # %% ../../nbs/study/bands.ipynb #bcf5da43
@@ -112,7 +113,9 @@ def write_bands(
 )->Path: # `path`
     "Add the bands of a study to those that are kept, or replace them"
     path = Path(path)
-    df = load_runs(results)
+    df, left_out = belonging(load_runs(results))
+    if left_out:
+        print('Left out, because they were not trained like the others:', *map(' '.join, left_out), sep='\n')
     first = Run(df.path[0]).config
     bands = {}
     for name, rows in df.groupby('experiment'):

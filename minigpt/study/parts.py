@@ -6,13 +6,12 @@
 __all__ = ['apart', 'gain', 'plot_apart', 'plot_gain', 'explain']
 
 # %% ../../nbs/study/parts.ipynb #a6316642
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
-from ..engine.files import read_json
+from ..engine.inside import drawable
 from ..experiments import COLORS, EXPERIMENTS
+from ..train import Run
 
 # %% ../../nbs/study/parts.ipynb #bcf5da43
 _WAYS = 'source', 'position', 'frequency' # to take a loss apart
@@ -26,7 +25,7 @@ def _position_range(position:int, last:int)->str:
 
 def _losses_by_group(run, by): # row of the table of runs -> one row per group
     "The losses of one run and of the models that count in every group"
-    t = pd.DataFrame(read_json(Path(run.path)/'parts.json')[by])
+    t = pd.DataFrame(Run(run.path).read('parts.json')[by])
     group = t[by]
     if by == 'position': group = group.map(lambda p: _position_range(int(p), int(group.max())))
     tokens = t.tokens.groupby(group, sort=False).sum()
@@ -128,7 +127,8 @@ def plot_gain(
         ax.barh(rows, t.contribution, xerr=error, color=COLORS[name], height=.65,
                 error_kw=dict(lw=1, ecolor=ink))
         ax.axvline(0, color=ink, lw=1)
-        ax.set_yticks(rows, t.index)
+        names = [drawable(str(name)) for name in t.index]  # that of a source may be that of a file
+        ax.set_yticks(rows, names, parse_math=False)
         ax.invert_yaxis()
         ax.grid(axis='y', visible=False)
         ax.set_title(f'By {by}')
