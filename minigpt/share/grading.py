@@ -197,7 +197,7 @@ def needed(
 
 # %% ../../nbs/share/grading.ipynb #09964ce0
 _PROGRAMS = ('subprocess.Popen', 'os.system', 'os.exec', 'os.fork', 'os.forkpty', 'os.posix_spawn',
-             'os.spawn', 'os.startfile', 'pty.spawn', 'os.kill', 'os.killpg', '_thread.start_new_thread')
+             'os.spawn', 'os.startfile', 'pty.spawn', 'os.kill', 'os.killpg')
 _NETWORK = 'socket.connect', 'socket.bind', 'socket.sendto', 'socket.getaddrinfo', 'socket.gethostbyname'
 _FILES = ('os.remove', 'os.rename', 'os.rmdir', 'os.mkdir', 'os.link', 'os.symlink', 'os.chmod', 'os.chown',
           'os.truncate', 'os.utime')
@@ -213,7 +213,7 @@ def _is_public(path):
 def _forbidden(event, args, folder):
     "What is wrong with something that Python is about to do, or None"
     if event in _PROGRAMS:
-        return 'It starts or ends another program or thread; an answer must not.'
+        return 'It starts or ends another program; an answer must not.'
     if event in _NETWORK:
         return 'It opens a network connection; an answer must not.'
     if event in _MACHINERY or (event == 'object.__setattr__' and args[1] == '__code__'):
@@ -328,6 +328,7 @@ def _work():
     made_by_test = _names_in(ast.parse(job['test']), ast.Store)
     before = _relied_on()
     before += [('the test', test_names, name, value) for name, value in test_names.items() if name not in made_by_test]
+    n_threads = threading.active_count()
     seen, watching = [], [False]
 
     def watch(event, args):
@@ -355,6 +356,8 @@ def _work():
                         'lists, arrays or tensors.')
         if changed:
             seen.append(changed)
+        if threading.active_count() > n_threads:
+            seen.append('It starts a thread; an answer must not.')
         expect(not seen, seen and seen[0])
 
     sys.addaudithook(watch)
