@@ -523,7 +523,7 @@ def _answer_to(task, cells):
 
 _UNUSUAL = {'_getframe', 'currentframe', 'f_back', 'f_locals', 'f_globals', 'tb_frame', 'gi_frame', 'gc', 'ctypes',
             '__globals__', '__closure__', '__code__', '__subclasses__', '__builtins__', 'builtins', 'settrace',
-            'setprofile', 'addaudithook', '_posixsubprocess', 'inspect', 'importlib', '__import__', 'exec'}
+            'setprofile', 'addaudithook', '_posixsubprocess', 'inspect', '__import__', 'exec'}
 
 def unusual(
     code:str, # of an answer
