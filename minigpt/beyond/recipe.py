@@ -95,11 +95,13 @@ def shape_within(
             if left < 0:
                 break
             more = left//(3*n_embd*n_layer)//32*32  # the MLP takes what is left
+            shape = of(n_embd, n_layer, 2*n_embd + min(more, 2*n_embd))
+            unused = max(0.1, 1 - modern_params(shape)/n_params)  # a tenth does not matter
             distance = abs(math.log(n_embd/(36*n_layer)))
-            found.append((distance, n_embd, of(n_embd, n_layer, 2*n_embd + min(more, 2*n_embd))))
+            found.append((unused, distance, n_embd, shape))
     if not found:
         raise ValueError(f'No model with a vocabulary of {vocab_size} has {n_params:,} parameters or fewer.')
-    return min(found, key=lambda entry: entry[:2])[-1]
+    return min(found, key=lambda entry: entry[:-1])[-1]
 
 def modern_params(
     cfg:ModernConfig, # the model's shape
