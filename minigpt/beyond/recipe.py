@@ -96,12 +96,12 @@ def shape_within(
                 break
             more = left//(3*n_embd*n_layer)//32*32  # the MLP takes what is left
             shape = of(n_embd, n_layer, 2*n_embd + min(more, 2*n_embd))
-            unused = max(0.1, 1 - modern_params(shape)/n_params)  # a tenth does not matter
+            unused = 1 - modern_params(shape)/n_params
             distance = abs(math.log(n_embd/(36*n_layer)))
-            found.append((unused, distance, n_embd, shape))
+            found.append((distance + 3*unused, n_embd, shape))
     if not found:
         raise ValueError(f'No model with a vocabulary of {vocab_size} has {n_params:,} parameters or fewer.')
-    return min(found, key=lambda entry: entry[:-1])[-1]
+    return min(found, key=lambda entry: entry[:2])[-1]
 
 def modern_params(
     cfg:ModernConfig, # the model's shape
