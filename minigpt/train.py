@@ -25,7 +25,8 @@ from .data import CLEAN, Blocks
 from .model import MODELS, GPTConfig
 
 # %% ../nbs/02_train.ipynb #1910ca4e
-SCHEDULES = 'constant', 'cosine'
+SCHEDULES = {'constant': lambda done: 1.,  # share of `lr` where this part of the run is done, from 0 to 1
+             'cosine': lambda done: 0.1 + 0.9*(1 + math.cos(math.pi*done))/2}
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -94,9 +95,8 @@ def lr_share(
     "The learning rate of a step, as a share of `cfg.lr`"
     warmup_steps = cfg.warmup*n_steps
     if step < warmup_steps: return (step + 1)/math.ceil(warmup_steps)
-    if cfg.schedule == 'constant': return 1.
     done = (step - warmup_steps)/max(1, n_steps - 1 - warmup_steps)     # from 0 to 1
-    return 0.1 + 0.9*(1 + math.cos(math.pi*done))/2
+    return SCHEDULES[cfg.schedule](done)
 
 # %% ../nbs/02_train.ipynb #aa000013
 def adamw(

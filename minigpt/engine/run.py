@@ -32,7 +32,7 @@ from .files import read_json, write_json, write_text
 from .hardware import deterministic, hardware, matmul_rate, peak_memory, versions
 from .inside import inside
 from .texts import assignment_samples
-from .trainer import EngineConfig, RobustTrainer, SharedValidation, fused_adamw, processes
+from .trainer import EngineConfig, RobustTrainer, SharedValidation, chosen_optimizer, processes
 from ..model import flops_per_token
 from ..train import SAMPLING, Callback, History, Progress, Run, steps_per_epoch
 
@@ -159,7 +159,8 @@ def receipt_of(
     "What the run cost; seconds, and the parts they went to"
     clock, seconds = trainer.clock, trainer.clock.seconds
     rate = matmul_rate(trainer.device, trainer.dtype)
-    flops = 3*sum(flops_per_token(trainer.model.cfg).values())
+    count = getattr(type(trainer.model.cfg), 'flops_per_token', flops_per_token)  # a kind with a count of its own
+    flops = 3*sum(count(trainer.model.cfg).values())
     speed = trainer.tokens/seconds['train']
     parts = {k: v*trainer.state.step/max(1, clock.timed) for k, v in clock.parts.items()}
     parts |= {k: v for k, v in seconds.items() if k != 'train'}
@@ -204,7 +205,7 @@ def steps_within(
     model_cfg, # of the run
     blocks:Blocks, # of the run
     cfg:EngineConfig, # of the run
-    make_optimizer=fused_adamw, # of the run
+    make_optimizer=chosen_optimizer, # of the run
 )->int: # steps
     "How many steps of a run fit into a time on this machine"
     start = time.perf_counter()
@@ -239,10 +240,11 @@ def steps_within(
 def _same_run(path, config):
     "Raise if `path` holds a run of another configuration"
     there = read_json(path/'config.json')
+    default = asdict(EngineConfig())  # a setting that the run does not name is younger than it
     for part in ('model', 'train'):
         for name, here in config[part].items():
             try:
-                was = there[part].get(name)
+                was = there[part].get(name, default.get(name))
             except (KeyError, AttributeError, TypeError) as e:
                 raise ValueError(f'{path}/config.json is damaged: delete the run and train again.') from e
             if was != here:
@@ -384,7 +386,7 @@ def train_run(
     backup=None, # folder on another disk for a copy of the run: its last checkpoints, in the end all of it
     resume=None, # such a folder, from another machine, to go on from
     save_minutes:float=10., # a checkpoint is written this often, and at each end of an epoch
-    make_optimizer=fused_adamw, # (model, settings) → optimizer
+    make_optimizer=chosen_optimizer, # (model, settings) → optimizer
 )->Run:
     "Train a model, or go on with the run in `out`"
     run = Run(out)

@@ -62,6 +62,7 @@ def tokenizer_tables(
 
 # %% ../../nbs/share/page.ipynb #9f6c2682
 CLEANED = 'none', 'ascii'  # the ways to clean a text that page.js knows
+PLAYED = 'MiniGPT', 'ModernGPT'  # the kinds of models that it knows
 
 def _run(run):
     "A finished run, given as `Run` or as its folder"
@@ -93,8 +94,9 @@ def _facts(run, cfg):
 def _entry(run, name):
     "What the page holds of a run: its description, its weights as base64, the tables of its tokenizer"
     clean = run.config['corpus']['clean']
-    if run.config.get('kind', 'MiniGPT') != 'MiniGPT' or clean not in CLEANED:
-        raise ValueError(f'{run.path} cannot be played: the page knows models of the kind MiniGPT, '
+    kind = run.config.get('kind', 'MiniGPT')
+    if kind not in PLAYED or clean not in CLEANED:
+        raise ValueError(f'{run.path} cannot be played: the page knows models of the kind {" or ".join(PLAYED)}, '
                          f'on text that was cleaned by {" or ".join(CLEANED)}.')
     model, tokenizer = open_run(run)
     tables = tokenizer_tables(tokenizer)
@@ -102,7 +104,7 @@ def _entry(run, name):
         raise ValueError(f'{run.path}/model has {model.cfg.vocab_size} tokens in its weights and '
                          f'{len(tables["tokens"])} in its tokenizer, which the page cannot play.')
     names, packed = packed_weights(model)
-    entry = dict(label=name, facts=_facts(run, model.cfg), clean=clean,
+    entry = dict(label=name, facts=_facts(run, model.cfg), clean=clean, kind=kind,
                  shape=asdict(model.cfg), parameters=names)
     return entry, packed, tables
 

@@ -1,7 +1,7 @@
 'use strict';
-// A MiniGPT in plain JavaScript: the tokenizer, the forward pass, the choice of a token,
+// A MiniGPT or a ModernGPT in plain JavaScript: the tokenizer, the forward pass, the choice of a token,
 // and what one sees of them.
-// The names are those of minigpt/model.py.
+// The names are those of minigpt/model.py and minigpt/beyond/model.py.
 
 // ---------------------------------------------------------------- the weights
 
@@ -193,6 +193,16 @@ const GELU = {
   gelu_new: x => x / 2 * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
 };
 
+// A vector of the root mean square 1, times the gain
+function rmsNorm(x, weight, epsilon) {
+  let square = 0;
+  for (const number of x) square += number ** 2 / x.length;
+  const scale = 1 / Math.sqrt(square + epsilon);
+  return x.map((number, i) => number * scale * weight[i]);
+}
+
+const silu = x => x / (1 + Math.exp(-x));
+
 function softmax(scores) {
   let highest = -Infinity;
   for (const score of scores) if (score > highest) highest = score;
@@ -273,6 +283,59 @@ class MiniGPT {
     return linear(x, this.head);
   }
 }
+
+class ModernGPT extends MiniGPT {
+  constructor(shape, weights) {
+    super(shape, weights);
+    this.head = weights['lm_head.weight'] || weights['embed_tokens.weight'];
+  }
+
+  // Queries or keys of one token: each head normalized, and its pairs of numbers rotated by its position
+  turned(x, gain, t) {
+    const {n_embd: C, n_head, rope_theta, norm_epsilon} = this.shape;
+    const D = C / n_head;
+    const out = new Float32Array(C);
+    for (let from = 0; from < C; from += D) {
+      const head = rmsNorm(x.subarray(from, from + D), gain, norm_epsilon);
+      for (let i = 0; i < D / 2; i++) {
+        const angle = t * rope_theta ** (-2 * i / D);
+        const [first, second] = [head[i], head[i + D / 2]];
+        out[from + i] = first * Math.cos(angle) - second * Math.sin(angle);
+        out[from + i + D / 2] = second * Math.cos(angle) + first * Math.sin(angle);
+      }
+    }
+    return out;
+  }
+
+  // The residual stream of one token after the last norm
+  hidden(id, cache) {
+    const {n_embd: C, n_layer, norm_epsilon: epsilon} = this.shape;
+    const w = this.weights;
+    const t = cache.length;
+    const norm = (x, name) => rmsNorm(x, w[`${name}.weight`], epsilon);
+    const layer = (x, name) => linear(x, w[`${name}.weight`]);
+    const x = w['embed_tokens.weight'].slice(id * C, (id + 1) * C);
+    for (let b = 0; b < n_layer; b++) {
+      const attention = `layers.${b}.self_attn`;
+      const normed = norm(x, `layers.${b}.input_layernorm`);
+      const qkv = new Float32Array(3 * C);
+      qkv.set(this.turned(layer(normed, `${attention}.q_proj`), w[`${attention}.q_norm.weight`], t));
+      qkv.set(this.turned(layer(normed, `${attention}.k_proj`), w[`${attention}.k_norm.weight`], t), C);
+      qkv.set(layer(normed, `${attention}.v_proj`), 2 * C);
+      const looked = layer(this.attend(qkv, cache.blocks[b], t), `${attention}.o_proj`);
+      for (let i = 0; i < C; i++) x[i] += looked[i];
+      const read = norm(x, `layers.${b}.post_attention_layernorm`);
+      const up = layer(read, `layers.${b}.mlp.up_proj`);
+      const wide = layer(read, `layers.${b}.mlp.gate_proj`).map((gate, i) => silu(gate) * up[i]);
+      const thought = layer(wide, `layers.${b}.mlp.down_proj`);
+      for (let i = 0; i < C; i++) x[i] += thought[i];
+    }
+    cache.length = t + 1;
+    return norm(x, 'norm');
+  }
+}
+
+const MODELS = {MiniGPT, ModernGPT};
 
 // Where the context starts in a text of n tokens: it moves on by half a context whenever it is full
 function windowStart(n, n_positions) {
@@ -773,7 +836,7 @@ function openPage() {
   const tokenizers = data.tokenizers.map(tables => new Tokenizer(tables));
   panels = data.models.map((entry, number) => {
     const packed = byId(`weights-${number}`);
-    const model = new MiniGPT(entry.shape, unpack(packed.textContent, entry.parameters, values));
+    const model = new MODELS[entry.kind](entry.shape, unpack(packed.textContent, entry.parameters, values));
     packed.remove();  // the text is not needed any more
     return new Panel(number, entry, tokenizers[entry.tokenizer], model);
   });
