@@ -38,7 +38,8 @@ from .study.study import Study
 from .study.tables import (attention_table, beside_counting, neighbour_table, other_experiments,
                                   packing_table, power_table, receipt_table, sizes, table_numbers,
                                   verdict_table)
-from .study.words import against, changes, interval, label, listed, printed, settings_line, span
+from .study.words import (against, changes, counted, interval, label, listed, printed,
+                                 settings_line, span)
 
 # %% ../nbs/04_report.ipynb #0ad1e30a
 NUMBER = re.compile(r'[-+–]?[\d.]+') # at the start of a cell
@@ -70,7 +71,8 @@ def section(
 )->Text:
     "The words of a template with the numbers of a study"
     template = TEMPLATES.get_template(f'{values.__name__}.html.jinja')
-    return Text(template.render(values(study), tables=table_numbers(study)))
+    return Text(template.render(
+        values(study), tables=table_numbers(study), beside_assignment=study.beside_assignment))
 
 # %% ../nbs/04_report.ipynb #1c1b721a
 # Sources of the corpus `standin`, and whose place they take
@@ -113,7 +115,8 @@ def heading(study:Study)->dict: # values for the template
             machines.add(f'{hardware["name"]} ({hardware["dtype"]})')
     return dict(
         **authorship(), nameless=authorship()['author'].startswith('['),
-        notes=notes(study), runs=len(study.df), experiments=len(study.means),
+        notes=notes(study), runs=counted(len(study.df), 'run'),
+        experiments=counted(len(study.means), 'experiment'),
         seeds=('seeds ' if len(seeds) > 1 else 'seed ') + listed(seeds),
         corpus=config['corpus']['name'], fingerprint=config['fingerprint'][:12],
         hardware=listed(sorted(machines)), versions=with_versions(config))
@@ -153,15 +156,18 @@ def dataset(study:Study)->dict: # values for the template
     used = meta['splits'][corpus['split']]
     sources = passport(meta)
     kept = span(sources.kept.drop('all'), '.1%')
+    ends = any(str(source['path']).startswith('ends:') for source in corpus['sources'])
     return dict(
         notes=notes(study), corpus=corpus['name'],
         blocks=f'{meta["blocks"]:,}', block_size=corpus['block_size'],
-        share=f'{meta["blocks"]/ASSIGNMENT_BLOCKS:.1%}', assignment=f'{ASSIGNMENT_BLOCKS:,}',
+        share=f'{meta["blocks"]/ASSIGNMENT_BLOCKS:.1%}' if study.beside_assignment else '',
+        assignment=f'{ASSIGNMENT_BLOCKS:,}',
         sources=printed(sources, 'source'), splits=printed(split_table(meta), 'split'),
         cleaning='none' if corpus['clean'] == 'none' else 'lower case, everything beyond ASCII dropped',
         vocabulary=f'{meta["vocab_size"]:,}',
         tokenizer='trained on this corpus' if corpus['vocab_size'] else corpus['tokenizer'],
-        packing=PACKED[corpus['packing']].format(kept=kept), split=corpus['split'],
+        packing=PACKED[corpus['packing']].format(kept=kept),
+        split='the last tenth of each text is held out' if ends else f'by {corpus["split"]}',
         train=f'{used["train"]:,}', valid=f'{used["valid"]:,}',
         **{name: yardstick(nats) for name, nats in study.yardsticks.items()})
 
@@ -195,11 +201,14 @@ def training(study:Study)->dict: # values for the template
     config = study.run(study.baseline.name).config
     hardware, *later = study.run(study.baseline.name).machines
     settings = config['train']
+    minutes = settings.get('minutes')
+    length = f'{minutes:g} minutes' if minutes else counted(settings['epochs'], 'epoch')
     shared = []
     for name, value in settings.items():
         if name not in SAID_ELSEWHERE and value is not None: shared.append(f'{name}={value}')
     return dict(
-        experiments=len(study.means), epochs=settings['epochs'], shared=', '.join(shared),
+        experiments=counted(len(study.means), 'experiment'), changed=len(study.means) > 1,
+        length=length, shared=', '.join(shared),
         samples=study.dynamics.samples[0], eval_batches=settings['eval_batches'],
         device=hardware['name'], dtype=hardware['dtype'], why=hardware['why'], later=later,
         corpus=config['corpus']['name'], ranking=beside_counting(study), verdicts=verdict_table(study),
@@ -400,7 +409,8 @@ def conclusion(study:Study)->dict: # values for the template
         helped = len(study.improved)
         tried = dict(tried=len(found), helped=helped, names=names, largest=found[0]['title'])
     return dict(
-        experiments=len(study.means), corpus=study.passport['corpus']['name'],
+        experiments=counted(len(study.means), 'experiment'), one=len(study.means) == 1,
+        corpus=study.passport['corpus']['name'],
         best=experiment_words(study.best), unigram=f'{study.best.unigram_perplexity:.1f}',
         bigram=f'{math.exp(study.yardsticks["bigram"]):.1f}',
         against_bigram=against_bigram(study, study.best.name),
@@ -426,6 +436,7 @@ def report_page(
 )->str: # HTML
     "The whole report"
     texts = {values.__name__: section(values, study) for values in SECTIONS}
+    if not study.beside_assignment: texts['concluded'] = '' # claims about another text
     texts['packing_choices'] = section(packing_choices, study) if study.siblings else ''
     groups = {group: [d for d in figures if d.group == group] for group in GROUPS}
     template = TEMPLATES.get_template('report.html.jinja')

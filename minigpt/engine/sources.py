@@ -61,9 +61,10 @@ def text_files(
     files = [path for path in found if kind_of(path) and path.is_file() and path.stat().st_size]
     left_out = [path for path in found if path not in set(files)]
     if not files:
-        reason = 'is empty' if place.is_file() and kind_of(place) else 'holds no text that can be read'
-        raise ValueError(f'{place} {reason}: give a file that ends in {", ".join(PLAIN + TABLES)} '
-                         '(also with .gz), or a folder of such files.')
+        if place.is_file() and kind_of(place):
+            raise ValueError(f'{place} is empty: choose a file that has text in it.')
+        raise ValueError(f'{place} holds no text that can be read: give a file that ends in '
+                         f'{", ".join(PLAIN + TABLES)} (also with .gz), or a folder of such files.')
     return files, left_out
 
 # %% ../../nbs/engine/sources.ipynb #eb6b2cb6
@@ -79,7 +80,7 @@ def opened(
             yield file
     except UnicodeDecodeError as error:
         encoding = 'utf-16' if error.object[:2] in (b'\xff\xfe', b'\xfe\xff') else 'latin1'
-        convert = f'iconv -f {encoding} -t utf-8 {path.name} > new.txt'
+        convert = f'iconv -f {encoding} -t utf-8 {path.name} > new && mv new {path.name}'
         raise ValueError(f'{path} is not in UTF-8: convert it, for example with "{convert}", '
                          'or take it out of the folder.') from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -326,6 +327,7 @@ def own_training(
     blocks, # a corpus
     batch_size:int, # blocks in a step
     epochs:int=None, # as the user wants it; None: fitted
+    minutes:float=None, # that a run may take, in place of epochs
     say=print, # what to do with the line that tells what was decided
 )->dict: # settings: `epochs`, and `eval_batches` for text of one's own
     "How to train on a corpus: as in the assignment for the presets, fitted for other text"
@@ -335,7 +337,8 @@ def own_training(
         epochs = own_epochs(len(blocks.train), batch_size)
     batches = min(10, math.ceil(len(blocks.valid)/batch_size))
     sample = min(len(blocks.valid), batches*batch_size)
-    say(f'{len(blocks.train):,} blocks to train on, {batch_size} in a step: {epochs} epochs. '
+    length = f'{minutes:g} minutes a run' if minutes else f'{epochs} epoch{"s" if epochs > 1 else ""}'
+    say(f'{len(blocks.train):,} blocks to train on, {batch_size} in a step: {length}. '
         f'{len(blocks.valid):,} blocks are held out; curves are drawn from {sample} of them, '
         'and the final loss from all.')
     return dict(epochs=epochs, eval_batches=batches)
@@ -380,7 +383,7 @@ def _hub_problem(where, split_name, splits, message):
         names = configurations[1].replace("'", '')
         return f'{where} has several configurations: choose one of {names} with --config.'
     return (f'{where} is neither a file or folder here nor a data set that can be read from the Hub: '
-            'check the name and the network, or set hub_root.')
+            'check the name and the network, or name a folder of local copies with --hub_root.')
 
 # %% ../../nbs/engine/sources.ipynb #91e4b2ec
 def _source_fields(source):
@@ -456,7 +459,7 @@ def _tell_files(where, text_column, say):
     "Say which files are left out, and which column is read where it was not named"
     files, left_out = text_files(where)
     if text_column and not any(kind_of(path) in TABLES for path in files):
-        raise ValueError(f'{where} holds no table with a column "{text_column}": leave out text_column.')
+        raise ValueError(f'{where} holds no table with a column "{text_column}": leave out --text_column.')
     column = text_column or 'text'
     if left_out:
         names = [path.relative_to(where) for path in left_out]

@@ -265,7 +265,7 @@ def minigpt_train(
         leads = int(os.environ.get('RANK', 0)) == 0
         chosen = blocks.limited(train_blocks, valid_blocks)
         say = print if leads else lambda line: None
-        settings.update(own_training(chosen, settings['batch_size'], epochs, say))
+        settings.update(own_training(chosen, settings['batch_size'], epochs, minutes, say))
         cfg = replace(cfg, **settings)
         folder = Path(out)/study_folder(blocks, train_blocks)/name/f'seed{seed}'
         run = train_run(model_cfg, blocks, cfg, folder, name, backup, resume, save_minutes)
@@ -286,6 +286,9 @@ def _model_folder(name):
     if (place/'metrics.json').exists():
         raise ValueError(f'{place} holds the results of a run without its weights: '
                          'name a run that has a folder "model", or train one.')
+    inside = sorted(place.glob('**/seed*/model')) if place.is_dir() else []
+    if inside:
+        raise ValueError(f'{place} is a folder of runs: name one of them, such as {inside[0].parent}.')
     return str(name), MODELS['MiniGPT']
 
 # %% ../../nbs/share/commands.ipynb #0dd1919d
@@ -304,7 +307,10 @@ def minigpt_generate(
     import torch
     from minigpt.engine.seals import open_export
     from minigpt.engine.texts import newest_run, stream_text
-    model, tokenizer = open_export(*_model_folder(newest_run(out) if model is None else model))
+    if model is None:
+        model = newest_run(out)
+        print(f'The newest run speaks: {model}', file=sys.stderr)
+    model, tokenizer = open_export(*_model_folder(model))
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     prompt = sys.stdin.read().strip() if prompt is None else _as_text(prompt)
     sampling = dict(max_new_tokens=max_new_tokens, temperature=temperature,
@@ -399,9 +405,9 @@ def minigpt_experiments(
     from minigpt.experiments import run_experiments
     from minigpt.report import noise_sentence, report
     from minigpt.study.study import Study
-    from minigpt.study.tables import ranking
+    from minigpt.study.tables import beside_counting
     if resume and not backup:
-        raise ValueError('resume goes on from a backup: name its folder as backup.')
+        raise ValueError('--resume goes on from a backup: name its folder with --backup.')
     _check_experiments(experiments)
     seed_numbers = _seed_numbers(seeds)
     own = _own_options(config, split_name, text_column, revision, hub_root)
@@ -409,12 +415,14 @@ def minigpt_experiments(
     _check_writable(out, data)
     blocks = build_corpus(recipe, data, hub_root)
     batch_size = _check_size(blocks, train_blocks, valid_blocks)
-    training = own_training(blocks.limited(train_blocks, valid_blocks), batch_size, epochs)
+    training = own_training(blocks.limited(train_blocks, valid_blocks), batch_size, epochs, minutes)
     df = run_experiments(blocks, experiments, seed_numbers, out, backup, resume, **training,
                          minutes=minutes, train_blocks=train_blocks, valid_blocks=valid_blocks)
     study = Study(Path(df.path[0]).parents[1])
     path = report(study.path, extra=_playing(study, study.path))
-    print(ranking(study).sort_values('Rank').to_string(index=False))
+    table = beside_counting(study)
+    table = table.sort_values('Perplexity', key=lambda column: column.astype(float))
+    print(table.to_string(index=False))
     print(noise_sentence(study))
     print(*study.cautions, path, sep='\n')  # the report comes last, when it is there
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..engine.seals import ANYWHERE, damaged, read_part, what_decides
+from ..engine.sources import is_own
 from ..experiments import EXPERIMENTS, REPORTED, experiments_named, load_runs
 from ..model import GPTConfig
 from .claims import claims
@@ -157,8 +158,14 @@ class Study:
         return self.means.loc[self.means.val_loss.idxmin()]
 
     @cached_property
+    def beside_assignment(self):
+        "Is the text that of a preset, so that the figures of the assignment belong beside ours?"
+        return not is_own(self.passport['corpus'])
+
+    @cached_property
     def missing(self):
         "Titles of the assignment's experiments that have no finished run"
+        if not self.beside_assignment: return [] # on their own text people choose what they like
         return [e.title for e in experiments_named() if e.name not in self.means.index]
 
     @cached_property

@@ -36,8 +36,9 @@ def sizes(
         model = study.run(row.name).config['model']
         column = {title: f'{model[field]:,}' for title, field in SIZES.items() if field in model}
         column['Parameters'] = f'{row.n_params:,}'
-        millions = REPORTED.n_params[row.name]/1e6
-        column['In the assignment'] = if_given(millions, '.1f') + ('M' if millions > 0 else '')
+        if study.beside_assignment:
+            millions = REPORTED.n_params[row.name]/1e6
+            column['In the assignment'] = if_given(millions, '.1f') + ('M' if millions > 0 else '')
         columns[label(row.name)] = column
     return pd.DataFrame(columns).rename_axis('').reset_index()
 
@@ -45,7 +46,7 @@ def sizes(
 def ranking(
     study, # a Study
 )->pd.DataFrame: # of text, a row for each experiment
-    "Settings, perplexities and ranks, beside those of the assignment"
+    "Settings, perplexities and ranks, beside those of the assignment where the text is that of a preset"
     rows = []
     for name, mean in study.means.iterrows():
         row = {'Experiment': label(name)}
@@ -56,8 +57,9 @@ def ranking(
         if study.comparison is not None:
             row['95 % interval'] = interval(study.comparison.loc[name], 'perplexity', '.1f')
         row['Rank'] = f'{mean["rank"]}'
-        row['Reported'] = if_given(mean.reported_val_perplexity, '.2f')
-        row['Reported rank'] = if_given(mean.reported_rank, '.0f')
+        if study.beside_assignment:
+            row['Reported'] = if_given(mean.reported_val_perplexity, '.2f')
+            row['Reported rank'] = if_given(mean.reported_rank, '.0f')
         rows.append(row)
     return pd.DataFrame(rows)
 
