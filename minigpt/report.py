@@ -97,9 +97,10 @@ def notes(study:Study)->dict: # values for the template
     blocks = study.passport['blocks']
     names = [source['source'] for source in study.passport['sources']]
     swaps = [f'{name} stands in for {STANDS_FOR[name]}' for name in names if name in STANDS_FOR]
-    share = f'{blocks/ASSIGNMENT_BLOCKS:.1%}' if blocks < ASSIGNMENT_BLOCKS else ''
+    smaller = study.beside_assignment and blocks < ASSIGNMENT_BLOCKS
     return dict(stand_ins=listed(swaps), missing=listed(study.missing), blocks=f'{blocks:,}',
-                share=share, assignment=f'{ASSIGNMENT_BLOCKS:,}')
+                share=f'{blocks/ASSIGNMENT_BLOCKS:.1%}' if smaller else '',
+                assignment=f'{ASSIGNMENT_BLOCKS:,}')
 
 def with_versions(config:dict)->str: # of a run
     "Versions of the libraries of a run"
@@ -109,13 +110,11 @@ def heading(study:Study)->dict: # values for the template
     "Title, author, and what the runs were made of"
     config = study.runs[0].config
     seeds = [str(k) for k in sorted(study.df.seed.unique())]
-    machines = set()
-    for run in study.runs:
-        for hardware in run.machines: # one, if it was not resumed elsewhere
-            machines.add(f'{hardware["name"]} ({hardware["dtype"]})')
+    used = [machine for run in study.runs for machine in run.machines] # several, if resumed elsewhere
+    machines = {f'{machine["name"]} ({machine["dtype"]})' for machine in used}
     return dict(
         **authorship(), nameless=authorship()['author'].startswith('['),
-        notes=notes(study), runs=counted(len(study.df), 'run'),
+        notes=notes(study), cautions=study.cautions, runs=counted(len(study.df), 'run'),
         experiments=counted(len(study.means), 'experiment'),
         seeds=('seeds ' if len(seeds) > 1 else 'seed ') + listed(seeds),
         corpus=config['corpus']['name'], fingerprint=config['fingerprint'][:12],
@@ -160,8 +159,6 @@ def dataset(study:Study)->dict: # values for the template
     return dict(
         notes=notes(study), corpus=corpus['name'],
         blocks=f'{meta["blocks"]:,}', block_size=corpus['block_size'],
-        share=f'{meta["blocks"]/ASSIGNMENT_BLOCKS:.1%}' if study.beside_assignment else '',
-        assignment=f'{ASSIGNMENT_BLOCKS:,}',
         sources=printed(sources, 'source'), splits=printed(split_table(meta), 'split'),
         cleaning='none' if corpus['clean'] == 'none' else 'lower case, everything beyond ASCII dropped',
         vocabulary=f'{meta["vocab_size"]:,}',
@@ -194,7 +191,7 @@ def noise_sentence(
     "What the number of seeds allows one to say, as plain text"
     return str(section(seed_noise, study))
 
-SAID_ELSEWHERE = ('epochs', 'lr', 'batch_size', 'seed', 'device', 'dtype') # or different between runs
+SAID_ELSEWHERE = ('epochs', 'minutes', 'lr', 'batch_size', 'seed', 'device', 'dtype') # or different between runs
 
 def training(study:Study)->dict: # values for the template
     "Section 3: how the models were trained, and how they ended"
@@ -202,13 +199,12 @@ def training(study:Study)->dict: # values for the template
     hardware, *later = study.run(study.baseline.name).machines
     settings = config['train']
     minutes = settings.get('minutes')
-    length = f'{minutes:g} minutes' if minutes else counted(settings['epochs'], 'epoch')
-    shared = []
-    for name, value in settings.items():
-        if name not in SAID_ELSEWHERE and value is not None: shared.append(f'{name}={value}')
+    length = f'{minutes:g} min each' if minutes else counted(settings['epochs'], 'epoch')
+    said = {k: v for k, v in settings.items() if k not in SAID_ELSEWHERE and v is not None}
     return dict(
-        experiments=counted(len(study.means), 'experiment'), changed=len(study.means) > 1,
-        length=length, shared=', '.join(shared),
+        experiments=counted(len(study.means), 'experiment'),
+        of_baseline=study.baseline.name == 'exp1' and len(study.means) > 1,
+        length=length, shared=', '.join(f'{k}={v}' for k, v in said.items()),
         samples=study.dynamics.samples[0], eval_batches=settings['eval_batches'],
         device=hardware['name'], dtype=hardware['dtype'], why=hardware['why'], later=later,
         corpus=config['corpus']['name'], ranking=beside_counting(study), verdicts=verdict_table(study),
@@ -407,7 +403,7 @@ def conclusion(study:Study)->dict: # values for the template
     if found:
         names = listed(study.means.title[study.improved]) or 'none'
         helped = len(study.improved)
-        tried = dict(tried=len(found), helped=helped, names=names, largest=found[0]['title'])
+        tried = dict(tried=counted(len(found), 'change'), helped=helped, names=names, largest=found[0]['title'])
     return dict(
         experiments=counted(len(study.means), 'experiment'), one=len(study.means) == 1,
         corpus=study.passport['corpus']['name'],

@@ -365,6 +365,12 @@ def _check_experiments(experiments):
             raise ValueError(f'experiments is {experiments!r}, which has {name} twice: name each once.')
 
 # %% ../../nbs/share/commands.ipynb #830faf4d
+def _first_with(settings, paths):
+    "The first of some runs that was trained with these settings"
+    from minigpt.train import Run
+    trained = [(path, Run(path).config['train']) for path in paths]
+    return next(path for path, train in trained if all(train.get(k) == v for k, v in settings.items()))
+
 def _check_size(blocks, train_blocks, valid_blocks):
     "The baseline's batch size; raise if these blocks are not there, or too few to compare batches"
     from minigpt.train import defaults
@@ -416,9 +422,9 @@ def minigpt_experiments(
     blocks = build_corpus(recipe, data, hub_root)
     batch_size = _check_size(blocks, train_blocks, valid_blocks)
     training = own_training(blocks.limited(train_blocks, valid_blocks), batch_size, epochs, minutes)
-    df = run_experiments(blocks, experiments, seed_numbers, out, backup, resume, **training,
-                         minutes=minutes, train_blocks=train_blocks, valid_blocks=valid_blocks)
-    study = Study(Path(df.path[0]).parents[1])
+    limits = dict(training, minutes=minutes, train_blocks=train_blocks, valid_blocks=valid_blocks)
+    df = run_experiments(blocks, experiments, seed_numbers, out, backup, resume, **limits)
+    study = Study(Path(df.path[0]).parents[1], like=_first_with(limits, df.path))
     path = report(study.path, extra=_playing(study, study.path))
     table = beside_counting(study)
     table = table.sort_values('Perplexity', key=lambda column: column.astype(float))

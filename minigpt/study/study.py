@@ -53,12 +53,16 @@ def _differences(settings, others): # -> {setting: (value, value of the others)}
 def belonging(
     df:pd.DataFrame, # one row per run, as load_runs returns it
     fingerprint:str=None, # of the text that they must have been trained on; None: that of the most of them
+    like=None, # folder of the run that they must agree with; None: one that most agree with
 )->tuple: # (the rows that belong together, [(name of a run, why it is left out), …])
     "Runs that agree in all but the seed and what their experiment changes"
     settings = [_of_baseline(Run(path)) for path in df.path]
     of_this_text = [s for s in settings if fingerprint in (None, s['fingerprint'])]
     def agreeing(s): return sum(not _differences(s, other) for other in of_this_text)
-    most = max(of_this_text or settings, key=agreeing)  # the first of them, where several have the most
+    if like is None:
+        most = max(of_this_text or settings, key=agreeing)  # the first of them, where several have the most
+    else:
+        most = _of_baseline(Run(like))
     left_out = []
     keep = []
     for row, mine in zip(df.itertuples(), settings):
@@ -78,6 +82,7 @@ class Study:
     "The finished runs of one results folder, and what may be said of them"
     def __init__(self,
         path, # a folder that holds `<experiment>/seed<k>/`, for instance `runs/docs`
+        like=None, # folder of a run that the others must agree with; None: one that most agree with
     ):
         self.path = Path(path)
         _check_runs(self.path)
@@ -88,7 +93,7 @@ class Study:
         self.passport = read_part(self.path, 'corpus.json')
         if self.passport['fingerprint'] not in [Run(p).config['fingerprint'] for p in runs.path]:
             raise damaged(self.path/'corpus.json', 'it is the passport of another text than that of the runs')
-        runs, self.left_out = belonging(runs, self.passport['fingerprint']) # and (run, why) of each other one
+        runs, self.left_out = belonging(runs, self.passport['fingerprint'], like) # and (run, why) of each other one
         ours = rows_of(runs)
         self.df = ours.reset_index(drop=True) # one row per run of the assignment's experiments
         self.others = runs.drop(ours.index).reset_index(drop=True) # one row per run of any other experiment
