@@ -64,6 +64,7 @@ def in_style(
 # %% ../../nbs/study/figures.ipynb #b2c776ff
 SVG = '{http://www.w3.org/2000/svg}'
 FONT = "'DejaVu Sans',Verdana,sans-serif"
+LONG_FONT = re.compile(r"(font(?:-family)?: (?:[\d.]+px )?)'DejaVu Sans'[^;]*")
 
 def rounded(text, digits=1):
     "A text with its numbers rounded"
@@ -106,7 +107,7 @@ def small_svg(
         if 'd' in e.attrib: e.set('d', rounded(e.get('d').strip(), 2) if e in defined else steps(e.get('d')))
         for name in {'x', 'y', 'transform'} & set(e.attrib): e.set(name, rounded(e.get(name)))
         if e.get('transform', '').startswith('rotate(-0 '): del e.attrib['transform']
-        style = re.sub(r"(font(?:-family)?: (?:[\d.]+px )?)'DejaVu Sans'[^;]*", rf'\1{FONT}', e.get('style', ''))
+        style = LONG_FONT.sub(rf'\1{FONT}', e.get('style', ''))
         if style and e not in defined:
             style = rounded(style, 2).replace(': ', ':').replace('; ', ';')
             name = f's{crc32(style.encode()):x}'
