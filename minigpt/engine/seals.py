@@ -117,7 +117,7 @@ def sealed_bytes(
     if not content:
         raise damaged(path, 'it is empty')
     if files and name in files and files[name] != hashlib.sha256(content).hexdigest():
-        raise damaged(path, f'it is not what was written, as {MANIFEST} knows it')
+        raise damaged(path, f'its hash is not the one in {MANIFEST}')
     return content
 
 def check_seals(
@@ -133,7 +133,7 @@ def check_seals(
         if not path.is_file():
             raise damaged(path, 'it is not there')
         if sha256_of(path) != sealed:
-            raise damaged(path, f'it is not what was written, as {MANIFEST} knows it')
+            raise damaged(path, f'its hash is not the one in {MANIFEST}')
     return files is not None
 
 # %% ../../nbs/engine/seals.ipynb #5ea2002e
