@@ -70,7 +70,7 @@ RULES = (  # names of options, what a value may be, and in words
     ('max_blocks train_blocks valid_blocks epochs batch_size n_embd n_layer n_head '
      'max_new_tokens top_k vocab_size steps repeats memory', lambda n: n >= 1, 'at least 1'),
     ('n_positions', lambda n: n >= 2, 'at least 2, one token to see and one to predict'),
-    ('seed', lambda n: 0 <= n < 2**63, 'a whole number from 0 on, of at most 18 digits'),
+    ('seed', lambda n: 0 <= n < 10**18, 'a whole number from 0 on, of at most 18 digits'),
     ('seeds', _different_numbers, 'different whole numbers with commas between them, such as 0,1,2'),
     ('lr minutes seconds', lambda x: 0 < x < float('inf'), 'positive and finite'),
     ('save_minutes temperature', lambda x: 0 <= x < float('inf'), 'at least 0 and finite'),
