@@ -164,7 +164,8 @@ def heads(
 
 # %% ../../nbs/engine/inside.ipynb #687b0cdf
 CARETS = {code: '^' + chr(code ^ 64) for code in (*range(32), 127)}  # of control characters: ^@, ^A and so on
-CARETS |= dict.fromkeys([*range(128, 160), 0xFFFE, 0xFFFF, *range(0xD800, 0xE000)], '\ufffd')  # these have none
+_WITHOUT_A_SIGN = *range(128, 160), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF
+CARETS |= dict.fromkeys(_WITHOUT_A_SIGN, '\ufffd')
 
 def drawable(
     text:str, # of a token, or a name

@@ -117,7 +117,7 @@ def sealed_bytes(
     if not content:
         raise damaged(path, 'it is empty')
     if files and name in files and files[name] != hashlib.sha256(content).hexdigest():
-        raise damaged(path, f'it is not what was written, as {MANIFEST} knows it')
+        raise damaged(path, f'its hash is not the one in {MANIFEST}')
     return content
 
 def check_seals(
@@ -133,7 +133,7 @@ def check_seals(
         if not path.is_file():
             raise damaged(path, 'it is not there')
         if sha256_of(path) != sealed:
-            raise damaged(path, f'it is not what was written, as {MANIFEST} knows it')
+            raise damaged(path, f'its hash is not the one in {MANIFEST}')
     return files is not None
 
 # %% ../../nbs/engine/seals.ipynb #5ea2002e
@@ -208,8 +208,10 @@ _SETTINGS = dict(vocab_size=int, n_positions=int)
 _TRAINING = dict(epochs=int, batch_size=int, lr=float, schedule=str, warmup=float, weight_decay=float,
                  max_norm=float, eval_batches=int, seed=int)
 _MACHINE = dict(device=str, name=str, dtype=str, why=str)
-_BY_GROUP = dict(tokens=[float], bytes=[float], model=[float], bigram=[float], unigram=[float], uniform=[float])
-_CORPUS = dict(name=str, sources=[dict(name=str)], clean=str, block_size=int, packing=str, split=str, valid=float)
+_BY_GROUP = dict(tokens=[float], bytes=[float], model=[float], bigram=[float], unigram=[float],
+                 uniform=[float])
+_CORPUS = dict(name=str, sources=[dict(name=str)], clean=str, block_size=int, packing=str, split=str,
+               valid=float)
 
 OF_THE_COURSE = {
     'config.json': dict(model=_SETTINGS, train=dict(batch_size=int, lr=float, seed=int)),
@@ -310,7 +312,7 @@ def what_decides(
     settings['fingerprint'] = config.get('fingerprint')
     return settings
 
-ANYWHERE = 'device', 'dtype', 'compile', 'deterministic'  # where and how a run is computed, as it was asked for
+ANYWHERE = 'device', 'dtype', 'compile', 'deterministic'  # where and how it is computed, as it was asked for
 
 def unlike(
     config:dict, # of a run
@@ -364,7 +366,8 @@ def open_export(
                          f'{remedy_for(folder/"model.safetensors")}.')
     tokenizer = open_tokenizer(str(where))
     if len(tokenizer) > model.cfg.vocab_size:
-        raise damaged(folder/'tokenizer.json', f'it has {len(tokenizer):,} tokens, the model {model.cfg.vocab_size:,}')
+        sizes = f'it has {len(tokenizer):,} tokens, the model {model.cfg.vocab_size:,}'
+        raise damaged(folder/'tokenizer.json', sizes)
     return model, tokenizer
 
 def open_run(
@@ -376,5 +379,6 @@ def open_run(
     then = run.read('inside.json')['tokens']
     ids = tokenizer(clean(SENTENCE), add_special_tokens=False)['input_ids'][:len(then)]
     if [tokenizer.decode([i]) for i in ids] != then:
-        raise damaged(run.path/'model/tokenizer.json', 'it cuts a sentence into other tokens than inside.json has')
+        why = 'it cuts a sentence into other tokens than inside.json has'
+        raise damaged(run.path/'model/tokenizer.json', why)
     return model, tokenizer

@@ -70,7 +70,7 @@ RULES = (  # names of options, what a value may be, and in words
     ('max_blocks train_blocks valid_blocks epochs batch_size n_embd n_layer n_head '
      'max_new_tokens top_k vocab_size steps repeats memory', lambda n: n >= 1, 'at least 1'),
     ('n_positions', lambda n: n >= 2, 'at least 2, one token to see and one to predict'),
-    ('seed', lambda n: 0 <= n < 2**63, 'a whole number from 0 on, of at most 18 digits'),
+    ('seed', lambda n: 0 <= n < 10**18, 'a whole number from 0 on, of at most 18 digits'),
     ('seeds', _different_numbers, 'different whole numbers with commas between them, such as 0,1,2'),
     ('lr minutes seconds', lambda x: 0 < x < float('inf'), 'positive and finite'),
     ('save_minutes temperature', lambda x: 0 <= x < float('inf'), 'at least 0 and finite'),
@@ -78,7 +78,8 @@ RULES = (  # names of options, what a value may be, and in words
     ('top_p', lambda x: 0 < x <= 1, 'a share, above 0 and at most 1'),
     ('name', lambda text: re.fullmatch(r'\w[\w.-]{,99}', text),
      "the name of a folder, made of letters, digits, '-', '_' and '.'"),
-    ('repo_id', lambda text: text == _without_tokens(text), 'owner/name, not a token, which belongs into HF_TOKEN'))
+    ('repo_id', lambda text: text == _without_tokens(text),
+     'owner/name, not a token, which belongs into HF_TOKEN'))
 
 def check_options(
     f, # a command
@@ -115,7 +116,8 @@ def _settle_in():
 # %% ../../nbs/share/commands.ipynb #5ea10005
 def _leave_quietly():
     "End: nobody reads the output any more"
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be written at the end
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())  # for what is still to be written at the end
     sys.exit(141)  # 128 + SIGPIPE
 
 def _sentence(error):

@@ -346,8 +346,8 @@ def _check_old(hub, new):
         else:
             ours = files.get(name) == sha256_of(path)
         if not ours:
-            raise ValueError(f'{path} was not written by minigpt_push, or was changed afterwards, and {hub} is '
-                             'to be replaced: move this file to another place first.')
+            raise ValueError(f'{path} was not written by minigpt_push, or was changed afterwards, and {hub} '
+                             'is to be replaced: move this file to another place first.')
 
 def prepare(
     path, # run folder

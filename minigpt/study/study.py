@@ -47,8 +47,8 @@ def _equal(a, b):
 
 def _differences(settings, others): # -> {setting: (value, value of the others)}
     "Where two runs differ that should agree"
-    common = [name for name in settings if name in others]
-    return {name: (settings[name], others[name]) for name in common if not _equal(settings[name], others[name])}
+    pairs = {name: (settings[name], others[name]) for name in settings if name in others}
+    return {name: pair for name, pair in pairs.items() if not _equal(*pair)}
 
 def belonging(
     df:pd.DataFrame, # one row per run, as load_runs returns it
@@ -69,8 +69,8 @@ def belonging(
         different = _differences(mine, most)
         keep.append(not different)
         if different:
-            why = ', '.join(f'{name} {_short(here)}, not {_short(there)}' for name, (here, there) in different.items())
-            left_out.append((f'{row.experiment} seed {row.seed}', why))
+            why = [f'{name} {_short(here)}, not {_short(there)}' for name, (here, there) in different.items()]
+            left_out.append((f'{row.experiment} seed {row.seed}', ', '.join(why)))
     return df[keep].reset_index(drop=True), left_out
 
 def _short(value):
@@ -114,8 +114,9 @@ class Study:
         if self.left_out:
             runs = '; '.join(f'{name} ({why})' for name, why in self.left_out)
             said.append('Left out, because they were not trained like the others: ' + runs + '.')
-        steps = [left_out_steps(run) for run in self.runs]
-        said += [f'{row.experiment} seed {row.seed}: {words}' for row, words in zip(self.df.itertuples(), steps) if words]
+        for row, run in zip(self.df.itertuples(), self.runs):
+            if lost := left_out_steps(run):
+                said.append(f'{row.experiment} seed {row.seed}: {lost}')
         return said
 
     def run(self,
