@@ -111,6 +111,7 @@ def with_attention(kind):
 class AttentionWithoutMask(PlainAttention):
     "Attention in which each position sees all others"
     def weights(self, q, k):
+        "How much each query takes from each key"
         return (q @ k.transpose(-2, -1)/math.sqrt(q.shape[-1])).softmax(-1)
 
 BUGS['no causal mask'] = dict(model=with_attention(AttentionWithoutMask), cfg=LONGER)
@@ -129,6 +130,7 @@ BUGS['targets not shifted'] = dict(loss=unshifted_loss)
 class UnscaledAttention(PlainAttention):
     "Attention whose scores are not divided by the square root of their number of dimensions"
     def weights(self, q, k):
+        "How much each query takes from each key"
         return attention_weights(q*math.sqrt(q.shape[-1]), k)
 
 BUGS['no division by sqrt(d)'] = dict(model=with_attention(UnscaledAttention))
@@ -156,9 +158,11 @@ class EarlyClipper(Trainer):
     loss_scale = 2.**16
 
     def backward(self, loss):
+        "Compute the gradients of the scaled loss"
         (loss*self.loss_scale).backward()
 
     def clip(self):
+        "Clip and unscale, in this order"
         norm = super().clip()
         for p in self.model.parameters(): p.grad /= self.loss_scale
         return norm
@@ -170,6 +174,7 @@ BUGS['clipping before unscaling'] = dict(trainer=EarlyClipper)
 class Hoarder(Trainer):
     "A trainer that forgets to forget the gradients"
     def train_step(self, ids):
+        "Learn from one batch (B, T)"
         self.prepare()
         loss = self.loss(self.model, ids)
         self.backward(loss)
@@ -188,6 +193,7 @@ class StuckWarmUp(Trainer):
     warm_up_done = 0
 
     def prepare(self):
+        "Set the learning rate and the random seed of the next step"
         super().prepare()
         for group in self.optimizer.param_groups:
             group['lr'] *= min(1, self.warm_up_done/self.warm_up_steps)
