@@ -327,7 +327,8 @@ def _work():
     exec(job['imports'], test_names)
     made_by_test = _names_in(ast.parse(job['test']), ast.Store)
     before = _relied_on()
-    before += [('the test', test_names, name, value) for name, value in test_names.items() if name not in made_by_test]
+    imported = {name: value for name, value in test_names.items() if name not in made_by_test}
+    before += [('the test', test_names, name, value) for name, value in imported.items()]
     n_threads = threading.active_count()
     seen, watching = [], [False]
 
@@ -448,8 +449,8 @@ def run_answer(
         program = 'from minigpt.share.grading import _work; _work()'
         with open(outer/'job') as job_file, open(output, 'wb') as output_file:
             process = subprocess.Popen(
-                [sys.executable, '-c', program], cwd=folder, env=_environment(str(folder), mark), stdin=job_file,
-                stdout=output_file, stderr=subprocess.STDOUT, start_new_session=True)
+                [sys.executable, '-c', program], cwd=folder, env=_environment(str(folder), mark),
+                stdin=job_file, stdout=output_file, stderr=subprocess.STDOUT, start_new_session=True)
             (outer/'job').unlink()
         try:
             limit = time.monotonic() + 300  # for loading the libraries, on a slow disk
@@ -521,9 +522,10 @@ def _answer_to(task, cells):
     found = marked or named
     return found[-1] if found else None
 
-_UNUSUAL = {'_getframe', 'currentframe', 'f_back', 'f_locals', 'f_globals', 'tb_frame', 'gi_frame', 'gc', 'ctypes',
-            '__globals__', '__closure__', '__code__', '__subclasses__', '__builtins__', 'builtins', 'settrace',
-            'setprofile', 'addaudithook', '_posixsubprocess', 'inspect', '__import__', 'exec'}
+_UNUSUAL = set('''
+    _getframe currentframe f_back f_locals f_globals tb_frame gi_frame gc ctypes __globals__ __closure__ __code__
+    __subclasses__ __builtins__ builtins settrace setprofile addaudithook _posixsubprocess inspect __import__ exec
+'''.split())
 
 def unusual(
     code:str, # of an answer
