@@ -523,8 +523,9 @@ def _answer_to(task, cells):
     return found[-1] if found else None
 
 _UNUSUAL = set('''
-    _getframe currentframe f_back f_locals f_globals tb_frame gi_frame gc ctypes __globals__ __closure__ __code__
-    __subclasses__ __builtins__ builtins settrace setprofile addaudithook _posixsubprocess inspect __import__ exec
+    _getframe currentframe f_back f_locals f_globals tb_frame gi_frame settrace setprofile addaudithook gc
+    ctypes _posixsubprocess inspect builtins __builtins__ __import__ exec
+    __globals__ __closure__ __code__ __subclasses__
 '''.split())
 
 def unusual(
