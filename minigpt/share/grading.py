@@ -141,7 +141,7 @@ def tests_of(
     return exercise
 
 # %% ../../nbs/share/grading.ipynb #202f747b
-def exercises()->dict: # name → what `tests_of` gives
+def exercises()->dict: # name → what tests_of gives
     "The exercises that the package can grade"
     folder = Path(minigpt.__file__).parent/'exercises'
     paths = sorted(folder.glob('ex*.json'))
@@ -604,7 +604,7 @@ def grade(
     seconds:float=60, # limit of time for each task
     memory:int=1000, # limit of memory for each task, in MB beyond what the libraries take
     workers:int=2, # notebooks at a time
-)->list: # what `grade_notebook` gives for each
+)->list: # what grade_notebook gives for each
     "Grade notebooks, and print the points with the first sentence of each failure"
     given = [notebooks] if isinstance(notebooks, (str, os.PathLike)) else list(notebooks)
     paths = []
