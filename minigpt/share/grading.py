@@ -141,7 +141,7 @@ def tests_of(
     return exercise
 
 # %% ../../nbs/share/grading.ipynb #202f747b
-def exercises()->dict: # name → what `tests_of` gives
+def exercises()->dict: # name → what tests_of gives
     "The exercises that the package can grade"
     folder = Path(minigpt.__file__).parent/'exercises'
     paths = sorted(folder.glob('ex*.json'))
@@ -327,7 +327,8 @@ def _work():
     exec(job['imports'], test_names)
     made_by_test = _names_in(ast.parse(job['test']), ast.Store)
     before = _relied_on()
-    before += [('the test', test_names, name, value) for name, value in test_names.items() if name not in made_by_test]
+    imported = {name: value for name, value in test_names.items() if name not in made_by_test}
+    before += [('the test', test_names, name, value) for name, value in imported.items()]
     n_threads = threading.active_count()
     seen, watching = [], [False]
 
@@ -448,8 +449,8 @@ def run_answer(
         program = 'from minigpt.share.grading import _work; _work()'
         with open(outer/'job') as job_file, open(output, 'wb') as output_file:
             process = subprocess.Popen(
-                [sys.executable, '-c', program], cwd=folder, env=_environment(str(folder), mark), stdin=job_file,
-                stdout=output_file, stderr=subprocess.STDOUT, start_new_session=True)
+                [sys.executable, '-c', program], cwd=folder, env=_environment(str(folder), mark),
+                stdin=job_file, stdout=output_file, stderr=subprocess.STDOUT, start_new_session=True)
             (outer/'job').unlink()
         try:
             limit = time.monotonic() + 300  # for loading the libraries, on a slow disk
@@ -521,9 +522,11 @@ def _answer_to(task, cells):
     found = marked or named
     return found[-1] if found else None
 
-_UNUSUAL = {'_getframe', 'currentframe', 'f_back', 'f_locals', 'f_globals', 'tb_frame', 'gi_frame', 'gc', 'ctypes',
-            '__globals__', '__closure__', '__code__', '__subclasses__', '__builtins__', 'builtins', 'settrace',
-            'setprofile', 'addaudithook', '_posixsubprocess', 'inspect', '__import__', 'exec'}
+_UNUSUAL = set('''
+    _getframe currentframe f_back f_locals f_globals tb_frame gi_frame settrace setprofile addaudithook gc
+    ctypes _posixsubprocess inspect builtins __builtins__ __import__ exec
+    __globals__ __closure__ __code__ __subclasses__
+'''.split())
 
 def unusual(
     code:str, # of an answer
@@ -601,7 +604,7 @@ def grade(
     seconds:float=60, # limit of time for each task
     memory:int=1000, # limit of memory for each task, in MB beyond what the libraries take
     workers:int=2, # notebooks at a time
-)->list: # what `grade_notebook` gives for each
+)->list: # what grade_notebook gives for each
     "Grade notebooks, and print the points with the first sentence of each failure"
     given = [notebooks] if isinstance(notebooks, (str, os.PathLike)) else list(notebooks)
     paths = []
