@@ -151,6 +151,7 @@ def without_biases(
 class HalfwayGPT(ModernGPT):
     "The model of today with GPT-2's parts where they have not changed yet; it cannot be exported."
     Config = HalfwayConfig
+    architecture = None  # transformers has none like it
 
     def __init__(self,
         cfg:HalfwayConfig, # the model's shape
@@ -176,6 +177,10 @@ class HalfwayGPT(ModernGPT):
             self.norm = layer_norm()
         if 'zero_init' in old:
             self.init_as_gpt2()
+
+    def to_hf(self):
+        "There is nothing to convert it to."
+        raise ValueError('A HalfwayGPT is no model of transformers: it is made to be compared, not kept.')
 
     def init_as_gpt2(self):
         "GPT-2's initialization, as in the course."
