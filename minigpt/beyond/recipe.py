@@ -32,7 +32,7 @@ from ..model import MLP, MODELS, GPTConfig, LanguageModel, param_counts
 from ..train import TrainConfig, defaults
 
 # %% ../../nbs/beyond/recipe.ipynb #bf000012
-OTHERS_RATE = 2  # times `lr`: the rate of AdamW where Muon has `lr`
+OTHERS_RATE = 4  # times `lr`: the rate of AdamW where Muon has `lr`
 
 class MuonAdamW(torch.optim.Optimizer):
     "Muon for matrices, AdamW for all other parameters, as one optimizer."
