@@ -359,16 +359,16 @@ def restore(
     run = Path(run)
     check_same_run(run, backup)
     there, wrong = _newest_state(backup)
-    if there is None:
+    here, _ = _newest_state(run)
+    if there is None and here is None:
         reason = f': {" and ".join(wrong)}' if wrong else ''
         raise ValueError(
             f'There is no checkpoint to go on from in {backup}{reason}. '
             'Give the folder that was given to --backup.')
-    if wrong:
-        print(f'{" and ".join(wrong)}: going on from {there.name}.')
-    here, _ = _newest_state(run)
     if _order(here) >= _order(there):
         return None
+    if wrong:
+        print(f'{" and ".join(wrong)}: going on from {there.name}.')
     if check:
         check(backup)
     make_folder(run)

@@ -9,6 +9,7 @@ __all__ = ['corpus_named', 'overlap', 'unigram_loss', 'recipe_of', 'StoredBlocks
 # %% ../../nbs/engine/corpus.ipynb #177d4296
 import hashlib, json, os, shutil, sys
 from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -323,7 +324,10 @@ def _tell_change(corpus, out):
     "Say so if another text of the same name was built before"
     contents = _contents(corpus)
     for path in sorted(Path(out).glob(f'{corpus.name}-*/meta.json')) if contents else ():
-        there = json.loads(path.read_text())
+        try:
+            there = json.loads(path.read_text())
+        except ValueError:  # damaged, and not what is asked for
+            continue
         if there['corpus']['name'] == corpus.name and there.get('content') != contents:
             print(f'{", ".join(contents)} is not the text that {path.parent} was made of: '
                   'this is another corpus, and its runs need another folder (--out), '
@@ -350,6 +354,8 @@ def build_corpus(
     "Build the blocks of a corpus in a folder, or open them where they are built already"
     final = Path(out)/corpus_folder(corpus, hub_root)
     if final.exists():
+        with suppress(ValueError), locked(out):  # unless others build there
+            clean(out, only_hidden=True)
         return StoredBlocks(final)
     _check_names(corpus, hub_root)
     _tell_change(corpus, out)

@@ -288,7 +288,8 @@ def read_json(
     try:
         return json.loads(Path(path).read_text())
     except (OSError, ValueError) as e:
-        raise ValueError(f'{path} is missing or damaged: delete the run folder and train again.') from e
+        raise ValueError(f'{path} is missing or damaged: bring it back from a copy, '
+                         'or train again in another folder.') from e
 
 # %% ../../nbs/engine/files.ipynb #70d3ae84
 _CHANGES = {'os.rename', 'os.remove', 'os.mkdir', 'os.rmdir', 'os.link', 'os.symlink', 'os.truncate'}
