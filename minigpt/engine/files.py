@@ -391,10 +391,12 @@ def power_cuts(
     def cut():
         if next(moments) % every:
             return
+        os.fsync = real_fsync  # `check` may write, too
         for make, place in ((names_first, folder), (only_synced, folder.stat().st_ino)):
             with tempfile.TemporaryDirectory() as made:
                 make(place, Path(made)/'disk')
                 check(Path(made)/'disk')
+        os.fsync = fsync
 
     def fsync(descriptor):
         "Cut, sync, and note it"
