@@ -482,10 +482,10 @@ def _say_start(label, path, trainer, going_on, where):
     changed = ''
     if before:
         changed = '; the steps before were taken on {device} in {dtype}, {name}'.format(**before)
-        if before.get('processes', where['processes']) != where['processes']:
-            changed += f', in {before["processes"]} of {where["processes"]} processes'
-        changed += f', torch {before["torch"]}' if before.get('torch', '') != versions()['torch'] else ''
+        changed += f', processes: {before["processes"]}' if 'processes' in before else ''
+        changed += f', torch {before["torch"]}' if 'torch' in before else ''
     on = '{device} in {dtype} ({why})'.format(**where)
+    on += f', {where["processes"]} processes' if where['processes'] > 1 else ''
     print(f'{label}: {start}{trainer.n_steps:,} steps on {on}{changed}')
 
 # %% ../../nbs/engine/run.ipynb #3c53cde6
