@@ -360,7 +360,8 @@ def restore(
     check_same_run(run, backup)
     there, wrong = _newest_state(backup)
     here, _ = _newest_state(run)
-    if there is None and here is None:
+    begun = (backup/'checkpoints').is_dir() and not wrong  # nothing was saved there so far
+    if there is None and here is None and not begun:
         reason = f': {" and ".join(wrong)}' if wrong else ''
         raise ValueError(
             f'There is no checkpoint to go on from in {backup}{reason}. '

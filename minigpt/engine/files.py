@@ -34,7 +34,8 @@ class CannotWrite(OSError):
     def __str__(self):
         is_full = self.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         remedy = 'free space there' if is_full else 'put that right'
-        return f'{self.filename} could not be written ({self.strerror}): {remedy} and start again the same way.'
+        return (f'{self.filename} could not be written ({self.strerror}): '
+                f'{remedy} and start again the same way.')
 
 _CODE = re.compile(r'\(os error (\d+)\)')  # how the libraries that are written in Rust report an error
 
