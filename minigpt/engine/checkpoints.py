@@ -317,18 +317,21 @@ def check_same_run(
             f'{backup} is the folder of the run itself: choose another folder for the backup.')
     here = run/'config.json'
     there = backup/'config.json'
-    if here.exists() and there.exists() and _settings_in(here) != _settings_in(there):
+    left_out = _OF_A_MACHINE
+    if _newest_state(run)[0] is None:
+        left_out += ('n_steps',)  # planned by the clock of this machine, and nothing came of it
+    if here.exists() and there.exists() and _settings_in(here, left_out) != _settings_in(there, left_out):
         raise ValueError(
             f'{backup} is the backup of another run than {run}: '
             'choose another folder for one of them.')
 
 _OF_A_MACHINE = 'resumed', 'hardware', 'versions', 'corpus', 'experiment'  # in a config.json, not in the bits
 
-def _settings_in(path):
-    "What a config.json holds, without the machines that the run began and went on with, and without names"
+def _settings_in(path, left_out):
+    "What a config.json holds, but for some keys"
     text = path.read_bytes()
     try:
-        return {key: value for key, value in json.loads(text).items() if key not in _OF_A_MACHINE}
+        return {key: value for key, value in json.loads(text).items() if key not in left_out}
     except (ValueError, AttributeError):  # damaged: the same bytes are the same run
         return text
 
