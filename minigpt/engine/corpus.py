@@ -7,8 +7,9 @@ __all__ = ['corpus_named', 'overlap', 'unigram_loss', 'recipe_of', 'StoredBlocks
            'split_table', 'readable', 'print_passport']
 
 # %% ../../nbs/engine/corpus.ipynb #177d4296
-import hashlib, json, os, shutil, sys, tempfile
+import hashlib, json, os, shutil, sys
 from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tqdm.auto import tqdm
 
 from ..data import (
     AS_TEXT, CORPORA, INDEX, READERS, Blocks, Corpus, corpus_tokenizer, local_copy, pack, read_batches)
+from .files import atomic_folder, clean, locked, make_folder, write_text
 from .sources import hub_name, is_files, own_content, own_corpus
 
 # %% ../../nbs/engine/corpus.ipynb #51d5db33
@@ -173,7 +175,7 @@ def _arrays(folder):
 def _stored_tokenizer(folder):
     "The tokenizer in `folder`, whatever lies under `hub_root`"
     from transformers import AutoTokenizer
-    return AutoTokenizer.from_pretrained(folder/'tokenizer')
+    return AutoTokenizer.from_pretrained(folder/'tokenizer', trust_remote_code=False)
 
 # %% ../../nbs/engine/corpus.ipynb #0ead3468
 class _Writer:
@@ -278,7 +280,7 @@ def _write_meta(folder, corpus, lines, tokenizer):
         meta['content'] = contents
     if any((source.path or '').startswith('ends:') for source in corpus.sources):
         meta['held_out'] = 'the last tenth of each document'
-    (folder/'meta.json').write_text(json.dumps(meta, indent=1))
+    write_text(folder/'meta.json', json.dumps(meta, indent=1))
 
 def _build(folder, corpus, hub_root):
     "Build a corpus in an empty folder"
@@ -322,7 +324,10 @@ def _tell_change(corpus, out):
     "Say so if another text of the same name was built before"
     contents = _contents(corpus)
     for path in sorted(Path(out).glob(f'{corpus.name}-*/meta.json')) if contents else ():
-        there = json.loads(path.read_text())
+        try:
+            there = json.loads(path.read_text())
+        except ValueError:  # damaged, and not what is asked for
+            continue
         if there['corpus']['name'] == corpus.name and there.get('content') != contents:
             print(f'{", ".join(contents)} is not the text that {path.parent} was made of: '
                   'this is another corpus, and its runs need another folder (--out), '
@@ -349,24 +354,20 @@ def build_corpus(
     "Build the blocks of a corpus in a folder, or open them where they are built already"
     final = Path(out)/corpus_folder(corpus, hub_root)
     if final.exists():
+        with suppress(ValueError), locked(out):  # unless others build there
+            clean(out, only_hidden=True)
         return StoredBlocks(final)
     _check_names(corpus, hub_root)
     _tell_change(corpus, out)
     try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f'.{corpus.name}-', suffix='.part', dir=out))
+        make_folder(out)
     except OSError as error:
         raise ValueError(f'Cannot write to {out}: {error.strerror}.') from error
-    try:
-        _build(part, corpus, hub_root)
-        try:
-            part.rename(final)
-        except OSError:
-            if not final.exists():
-                raise
-            # another process was faster: its blocks are the same
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with locked(out, wait=True):
+        clean(out, only_hidden=True)
+        if not final.exists():  # or another process was faster
+            with atomic_folder(final) as folder:
+                _build(folder, corpus, hub_root)
     return StoredBlocks(final)
 
 # %% ../../nbs/engine/corpus.ipynb #cf186293

@@ -4,9 +4,11 @@
 
 # %% auto #0
 __all__ = ['LEFTOVERS', 'Stopped', 'stop_signals', 'SaveCheckpoints', 'TimedHistory', 'Bar', 'fit_run', 'receipt_of',
-           'seconds_of', 'steps_within', 'final_metrics', 'finish_run', 'train_run']
+           'seconds_of', 'steps_within', 'check_config', 'final_metrics', 'export_damage', 'export_model', 'finish_run',
+           'back_up', 'train_run']
 
 # %% ../../nbs/engine/run.ipynb #ee000006
+import errno
 import json
 import math
 import os
@@ -15,7 +17,7 @@ import signal
 import threading
 import time
 from bisect import bisect
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -26,13 +28,15 @@ from fastcore.basics import patch
 from tqdm.auto import tqdm
 
 from ..data import Blocks
-from .checkpoints import Checkpoints, restore
+from .checkpoints import Checkpoints, check_same_run, copy_run, restore
 from .evaluate import Baselines, evaluate
-from .files import read_json, write_json, write_text
+from .files import (
+    atomic_folder, clean, locked, make_folder, read_json, remove, sync_folder, write_json, write_text)
 from .hardware import deterministic, hardware, matmul_rate, peak_memory, versions
 from .inside import inside
 from .texts import assignment_samples
-from .trainer import EngineConfig, RobustTrainer, SharedValidation, chosen_optimizer, processes
+from .trainer import (
+    EngineConfig, Processes, RobustTrainer, SharedValidation, chosen_optimizer, processes)
 from ..model import flops_per_token
 from ..train import SAMPLING, Callback, History, Progress, Run, steps_per_epoch
 
@@ -49,10 +53,16 @@ def stop_signals():
         if asked:
             raise KeyboardInterrupt
         asked.append(signal.Signals(number).name)
+    stopping = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, 'SIGHUP'):  # not on Windows
+        stopping.append(signal.SIGHUP)
     if threading.current_thread() is not threading.main_thread():
         yield asked  # signals reach the main thread alone
         return
-    old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    old = {number: signal.getsignal(number) for number in stopping}
+    old = {number: handler for number, handler in old.items() if handler not in (signal.SIG_IGN, None)}
+    for number in old:
+        signal.signal(number, ask)
     try:
         yield asked
     finally:
@@ -97,6 +107,8 @@ class SaveCheckpoints(Callback):
             trainer.clock.update()
             state = trainer.state_dict()
             if trainer.processes.first:
+                config = self.checkpoints.run/'config.json'
+                state['config'] = config.read_text() if config.exists() else None
                 self.checkpoints.save(trainer.state.step, state)
         self.saved = time.perf_counter()
 
@@ -118,6 +130,11 @@ class Bar(Progress):
                         unit=' steps', **options)
 
     def after_step(self, trainer):
+        with suppress(OSError):  # the terminal may have been closed
+            self.show(trainer)
+
+    def show(self, trainer):
+        "Move the bar by a step"
         self.bar.update()
         if trainer.state.rows and trainer.state.rows[-1][0] == trainer.state.step:
             loss = trainer.state.rows[-1][4]
@@ -149,7 +166,8 @@ def fit_run(
             raise ValueError(f'{label}: {e}. The run is saved in {path} as it was before that step; '
                              'train with a smaller learning rate in another folder.') from e
         finally:
-            bar.bar.close()
+            with suppress(OSError):
+                bar.bar.close()
         trainer.clock.update()
 
 # %% ../../nbs/engine/run.ipynb #cc000025
@@ -239,14 +257,18 @@ def steps_within(
 # %% ../../nbs/engine/run.ipynb #bcf5da43
 def _same_run(path, config):
     "Raise if `path` holds a run of another configuration"
-    there = read_json(path/'config.json')
+    check_config(read_json(path/'config.json'), config, path)
+
+def check_config(there, config, path):
+    "Raise if a configuration that was found in `path` is not `config`"
     default = asdict(EngineConfig())  # a setting that the run does not name is younger than it
     for part in ('model', 'train'):
         for name, here in config[part].items():
             try:
                 was = there[part].get(name, default.get(name))
             except (KeyError, AttributeError, TypeError) as e:
-                raise ValueError(f'{path}/config.json is damaged: delete the run and train again.') from e
+                raise ValueError(f'{path}/config.json is damaged: bring it back from a copy of the run, '
+                                 'or choose another folder to train again.') from e
             if was != here:
                 raise ValueError(f'{path} holds a run with {name}={was}, not {here}: choose another folder, '
                                  'or delete it.')
@@ -262,27 +284,70 @@ def _is_leftover(path):
         return all(map(_is_leftover, path.iterdir()))
     return path.name in LEFTOVERS
 
-def _open_run(path, config):
-    "Make the run folder, or check that the one there is of this `config`"
+@contextmanager
+def _at_work(path, lead):
+    "The first process makes the run folder, and is the only one of its kind in there"
+    if not lead:
+        yield
+        return
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
     except OSError as e:
         raise ValueError(f'Cannot write to {path}: {e.strerror}.') from e
-    if (path/'config.json').exists():
-        return _same_run(path, config)
-    if not all(map(_is_leftover, path.iterdir())):
-        raise ValueError(f'{path} is not empty and holds no run: choose another folder.')
     try:
-        write_json(path/'config.json', config)
-    except OSError as e:
-        raise ValueError(f'Cannot write to {path}: {e.strerror}.') from e
+        with locked(path):
+            yield
+    finally:
+        with suppress(OSError):  # it is empty if nothing came of it
+            path.rmdir()
 
-def _planned_steps(path, model_cfg, blocks, cfg, make_optimizer):
-    "The number of steps: by epochs, or of the run that is there, or by the clock"
+def _open_run(path, config, resume=None):
+    "Bring the run back where `resume` is ahead, or begin it, or check that the one there is of this `config`"
+    _mend_config(path)
+    if (path/'config.json').exists():
+        _same_run(path, config)
+    elif not all(map(_is_leftover, path.iterdir())):
+        raise ValueError(f'{path} is not empty and holds no run: choose another folder.')
+    if resume:
+        restore(resume, path, lambda backup: _check_backup(Run(backup), config))
+    if not (path/'config.json').exists():
+        try:
+            write_json(path/'config.json', config)
+        except OSError as e:
+            raise ValueError(f'Cannot write to {path}: {e.strerror}.') from e
+    clean(path)
+    _look_again(Run(path))
+
+def _check_backup(backup, config):
+    "Raise if a backup is not of this `config`, or is finished and its model does not open"
+    _same_run(backup.path, config)
+    if backup.finished:
+        backup.model()
+
+def _check_saved(saved, config, folder):
+    "Raise if a checkpoint is of a run of another configuration; those of earlier versions do not say"
+    if saved.get('config'):
+        check_config(json.loads(saved['config']), config, folder)
+
+def _mend_config(path):
+    "Write config.json from the newest checkpoint, which knows it, where it is missing or damaged"
+    with suppress(OSError, ValueError):
+        if isinstance(json.loads((path/'config.json').read_bytes()), dict):
+            return
+    checkpoints = Checkpoints(path)
+    newest, _ = checkpoints.newest()
+    config = newest and checkpoints.load().get('config')
+    if config:
+        print(f'{path}/config.json is missing or damaged, and written again from {newest.name}.')
+        write_text(path/'config.json', config)
+
+def _planned_steps(places, model_cfg, blocks, cfg, make_optimizer):
+    "The number of steps: by epochs, or of the run that is in one of the `places`, or by the clock"
     if not cfg.minutes:
         return cfg.epochs*steps_per_epoch(len(blocks.train), cfg.batch_size)
-    if (path/'config.json').exists():
-        n = read_json(path/'config.json')['n_steps']
+    begun = [place/'config.json' for place in places if (place/'config.json').exists()]
+    if begun:
+        n = read_json(begun[0])['n_steps']
     else:
         n = steps_within(cfg.minutes, model_cfg, blocks, cfg, make_optimizer)
     if dist.is_initialized():
@@ -292,29 +357,23 @@ def _planned_steps(path, model_cfg, blocks, cfg, make_optimizer):
     return n
 
 def _note_machine(path, step, where):
-    "Note in config.json from which step the run is on this hardware; returns the one before if it differs"
+    "Note in config.json from which step the run is computed so; returns how before, if it differs"
     config = read_json(path/'config.json')
     resumed = [r for r in config.get('resumed', []) if r['step'] < step]  # what came later is lost
-    before = resumed[-1]['hardware'] if resumed else config['hardware']
-    differs = any(before[key] != where[key] for key in ('device', 'name', 'dtype'))
+    parts = [dict(hardware=config['hardware'], versions=config.get('versions', {})), *resumed]
+    before = _bits_depend_on(parts[-1]['hardware'], parts[-1].get('versions', {}))
+    now = _bits_depend_on(where, versions())
+    differs = any(before[key] != now[key] for key in before)
     if differs:
-        resumed.append(dict(step=step, hardware=where))
+        resumed.append(dict(step=step, hardware=where, versions=versions()))
     if resumed != config.get('resumed', []):
         write_json(path/'config.json', {**config, 'resumed': resumed})
     return before if differs else None
 
-def _copy_finished(source, dest):
-    "Copy a finished run, `metrics.json` last"
-    left_out = shutil.ignore_patterns('checkpoints', 'metrics.json')
-    shutil.copytree(source, dest, dirs_exist_ok=True, ignore=left_out)
-    write_text(dest/'metrics.json', (source/'metrics.json').read_text())
-
-def _bring_back(backup, path):
-    "Copy a run from its backup, whether it is finished or not"
-    if not (backup/'metrics.json').exists():
-        restore(backup, path)
-    elif not (path/'config.json').exists():
-        _copy_finished(backup, path)
+def _bits_depend_on(hardware, versions):
+    "Of what is known about a machine, what the last bits of a run depend on; the name has the threads"
+    known = {key: hardware[key] for key in ('device', 'name', 'dtype', 'processes') if key in hardware}
+    return known | {'torch': versions[key] for key in versions if key == 'torch'}
 
 # %% ../../nbs/engine/run.ipynb #96a120b2
 def final_metrics(
@@ -334,16 +393,44 @@ def final_metrics(
 
 _baselines = lru_cache(1)(Baselines)  # the same for all runs on a corpus
 
+def export_damage(
+    folder, # that save_pretrained wrote
+    model_class, # of the model
+    weights:dict, # that it should have: a state_dict
+)->str: # empty where there is none
+    "What is wrong with an exported model, which must open and have these weights to the last bit"
+    from transformers import AutoTokenizer
+    try:
+        found = model_class.from_pretrained(folder).state_dict()
+        AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as e:  # a damaged tokenizer raises this and that
+        return str(e)
+    for name, weight in weights.items():
+        if name not in found or not torch.equal(found[name], weight.cpu()):
+            return f'its {name} is not that of the run'
+    return ''
+
+def export_model(
+    trainer:RobustTrainer, # at the end of its run
+    path, # run folder
+):
+    "Write the folder `model`, and read it back before it gets its name"
+    sampling = {k: v for k, v in SAMPLING.items() if k != 'max_new_tokens'}
+    model = trainer.model
+    with atomic_folder(path/'model') as folder:
+        model.save_pretrained(folder, trainer.blocks.tokenizer, sampling)
+        wrong = export_damage(folder, type(model), model.state_dict())
+        if wrong:
+            raise OSError(errno.EIO, wrong)
+
 def finish_run(
     trainer:RobustTrainer, # at the end of its run
     run:Run, # its folder
-    backup=None, # folder for a copy of the finished run
 ):
     "Write what a finished run consists of, `metrics.json` last"
     path, blocks, clock = run.path, trainer.blocks, trainer.clock
     with clock.spent('other'):
-        sampling = {k: v for k, v in SAMPLING.items() if k != 'max_new_tokens'}
-        trainer.model.save_pretrained(path/'model', blocks.tokenizer, sampling)
+        export_model(trainer, path)
         model = run.model().to(trainer.device)  # from here on the export speaks
         write_json(path/'samples.json', assignment_samples(model, blocks, trainer.cfg.seed))
         write_json(path/'inside.json', inside(model, blocks))
@@ -355,14 +442,38 @@ def finish_run(
         receipt['machines'] = run.machines
     write_json(path/'receipt.json', receipt)
     write_json(path/'metrics.json', final_metrics(trainer, parts))
-    if not backup:
-        return
+
+def back_up(
+    path, # folder of a finished run
+    backup, # folder for its copy
+):
+    "Copy a finished run to its backup, unless it is there, and delete the checkpoints of that"
     try:
-        os.listdir(backup)  # one that has vanished is not made again on this disk
-        _copy_finished(path, Path(backup))
-        shutil.rmtree(Path(backup)/'checkpoints', ignore_errors=True)
+        if not os.path.isdir(backup):  # one that has vanished is not made again on this disk
+            raise OSError(errno.ENOENT, 'it is not there')
+        copied = backup/'metrics.json'
+        if not copied.exists() or copied.read_bytes() != (path/'metrics.json').read_bytes():
+            copy_run(path, backup)
+        remove(backup/'checkpoints')
     except OSError as e:
         print(f'The finished run could not be copied to {backup} ({e.strerror or e}); it is whole in {path}.')
+
+def _look_again(run):
+    "Take back that a run is finished, if its checkpoints are still there and its export is not what they hold"
+    checkpoints = Checkpoints(run.path)
+    newest, _ = checkpoints.newest()
+    if not (run.finished and newest):
+        return
+    saved = checkpoints.load()
+    try:
+        is_last = saved['step'] == run.metrics['steps']
+        wrong = export_damage(run.path/'model', run.model_class, saved['model'] if is_last else {})
+    except (ValueError, KeyError, TypeError) as e:
+        wrong = str(e)
+    if wrong:
+        print(f'{run.path} is damaged ({wrong}), and made again from {newest.name}.')
+        (run.path/'metrics.json').unlink()
+        sync_folder(run.path)
 
 # %% ../../nbs/engine/run.ipynb #c2ae4126
 def _say_start(label, path, trainer, going_on, where):
@@ -373,7 +484,10 @@ def _say_start(label, path, trainer, going_on, where):
     changed = ''
     if before:
         changed = '; the steps before were taken on {device} in {dtype}, {name}'.format(**before)
+        changed += f', processes: {before["processes"]}' if 'processes' in before else ''
+        changed += f', torch {before["torch"]}' if 'torch' in before else ''
     on = '{device} in {dtype} ({why})'.format(**where)
+    on += f', {where["processes"]} processes' if where['processes'] > 1 else ''
     print(f'{label}: {start}{trainer.n_steps:,} steps on {on}{changed}')
 
 # %% ../../nbs/engine/run.ipynb #3c53cde6
@@ -393,26 +507,34 @@ def train_run(
     label = f'{experiment or Path(out).name} seed {cfg.seed}'
     blocks = blocks.limited(cfg.train_blocks, cfg.valid_blocks)
     where = hardware(cfg.device, cfg.dtype)
+    resume, backup = (Path(folder) if folder else None for folder in (resume, backup))
     with processes(where['device']) as first:
-        if resume:
-            first(lambda: _bring_back(Path(resume), run.path))
-        n_steps = _planned_steps(run.path, model_cfg, blocks, cfg, make_optimizer)
-        config = dict(experiment=experiment, kind=model_cfg.kind, corpus=asdict(blocks.corpus),
-                      fingerprint=blocks.fingerprint, model=asdict(model_cfg), train=asdict(cfg),
-                      n_steps=n_steps, versions=versions(), hardware=where)
-        first(lambda: _open_run(run.path, json.loads(json.dumps(config))))
-        if not run.finished:
-            trainer = RobustTrainer(model_cfg, blocks, cfg, n_steps, make_optimizer)
-            lead = trainer.processes.first
-            with Checkpoints(run.path, backup if lead else None) as checkpoints:
-                saved = checkpoints.load()
-                if saved:
-                    trainer.load_state_dict(saved)
+        lead = Processes().first
+        where['processes'] = Processes().world
+        with _at_work(run.path, lead):
+            places = [place for place in (resume, run.path) if place]
+            n_steps = _planned_steps(places, model_cfg, blocks, cfg, make_optimizer)
+            config = dict(experiment=experiment, kind=model_cfg.kind, corpus=asdict(blocks.corpus),
+                          fingerprint=blocks.fingerprint, model=asdict(model_cfg), train=asdict(cfg),
+                          n_steps=n_steps, versions=versions(), hardware=where)
+            config = json.loads(json.dumps(config))
+            first(lambda: lead and _open_run(run.path, config, resume))
+            checkpoints = Checkpoints(run.path, backup if lead else None)
+            if not run.finished:
+                trainer = RobustTrainer(model_cfg, blocks, cfg, n_steps, make_optimizer)
+                with checkpoints:
+                    saved = checkpoints.load()
+                    if saved:
+                        _check_saved(saved, config, checkpoints.folder)
+                        trainer.load_state_dict(saved)
+                    if lead:
+                        _say_start(label, run.path, trainer, bool(saved), where)
+                    fit_run(trainer, checkpoints, label, save_minutes)
                 if lead:
-                    _say_start(label, run.path, trainer, bool(saved), where)
-                fit_run(trainer, checkpoints, label, save_minutes)
+                    finish_run(trainer, run)
+            if lead and backup:
+                back_up(run.path, backup)
             if lead:
-                finish_run(trainer, run, backup)
+                shutil.rmtree(checkpoints.folder, ignore_errors=True)
             first(lambda: None)  # the others wait for it
-    shutil.rmtree(run.path/'checkpoints', ignore_errors=True)
     return run

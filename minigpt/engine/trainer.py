@@ -9,6 +9,7 @@ __all__ = ['OPTIMIZERS', 'IN_A_ROW', 'fused_adamw', 'EngineConfig', 'Processes',
 # %% ../../nbs/engine/trainer.ipynb #cc000006
 import math
 import os
+import signal
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -301,12 +302,19 @@ def gathered(self:RobustTrainer):
         numbers = torch.from_numpy(self.share(step)[0]).to(self.device)
         yield tokens[numbers].long() & mask
 
+def _leave_signals(worker):
+    "Leave Ctrl-C, SIGTERM and SIGHUP, which may go to all processes of a group, to the one that trains"
+    for name in ('SIGINT', 'SIGTERM', 'SIGHUP'):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
 @patch
 def streamed(self:RobustTrainer, workers=2):
     "The same batches from tokens on disk, read ahead by worker processes"
     numbers = (self.share(step)[0] for step in range(self.state.step, self.n_steps))
     pinned = self.device.type == 'cuda'
-    loader = DataLoader(self.blocks, batch_size=None, sampler=numbers, num_workers=workers, pin_memory=pinned)
+    loader = DataLoader(self.blocks, batch_size=None, sampler=numbers, num_workers=workers,
+                        pin_memory=pinned, worker_init_fn=_leave_signals)
     for ids in loader:
         yield ids.to(self.device, non_blocking=True)
 

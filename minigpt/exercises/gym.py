@@ -336,7 +336,7 @@ def draws_in_evaluation(
     if change > 1e-3:
         return f'Evaluated twice, the same blocks get logits that differ by up to {change:.0%}.'
 
-# %% ../../nbs/exercises/gym.ipynb #9ba25011
+# %% ../../nbs/exercises/gym.ipynb #a43af363
 def _norm(gradients):
     "The length of all gradients taken together"
     return float(torch.stack([g.norm() for g in gradients if g is not None]).norm())
@@ -382,8 +382,8 @@ def keeps_gradients(
         twin.state.step = step  # the same dropout
         norms.append(_take_step(twin, ids)[0])
     if norms[1] > 1.5*norms[0]:
-        return (f'The same batch gives a gradient that is {norms[1]/norms[0]:.1f} times as long in the second step: '
-                'the first gradient is still there.')
+        return (f'In the second step the same batch gives a gradient that is {norms[1]/norms[0]:.1f} times '
+                'as long: the first gradient is still there.')
 
 def rate_stays_at_zero(
     trainer, # a Trainer
@@ -394,9 +394,10 @@ def rate_stays_at_zero(
     wanted = twin.cfg.lr*lr_share(twin.state.step, twin.n_steps, twin.cfg)
     _, rate = _take_step(twin, _batch(trainer))
     if not rate > wanted/100:
-        return f'Halfway through the run the optimizer has a learning rate of {rate:g}; it should be {wanted:g}.'
+        return (f'Halfway through the run the optimizer has a learning rate of {rate:g}; '
+                f'it should be {wanted:g}.')
 
-# %% ../../nbs/exercises/gym.ipynb #62eb8b61
+# %% ../../nbs/exercises/gym.ipynb #03d7d43b
 def trains_on_validation(
     trainer, # a Trainer
 ): # a sentence, or None
@@ -416,8 +417,8 @@ def is_tied_by_copy(
     before = model.lm_head.weight.clone()
     model.wte.weight += 1
     if model.cfg.tie_weights and torch.equal(model.lm_head.weight, before):
-        return ('The settings tie the weights, and a change of the embedding does not reach the output layer; '
-                f'the two differ by up to {apart:.2g}.')
+        return ('The settings tie the weights, and a change of the embedding does not reach the output '
+                f'layer; the two differ by up to {apart:.2g}.')
 
 # %% ../../nbs/exercises/gym.ipynb #ba35130b
 DETECTORS = {  # what is wrong → the function that measures it
