@@ -152,7 +152,7 @@ def command(
         except (ValueError, OSError) as e:
             sys.exit(f'{f.__name__}: {_sentence(e)}')
         except (MemoryError, RuntimeError) as e:  # PyTorch raises the second
-            if not re.search('memory|^$', str(e)):
+            if not re.search('out of memory|not enough memory|allocate|^$', str(e)):
                 raise
             sys.exit(f'{f.__name__}: {_sentence(e)}')
         except KeyboardInterrupt as e:
