@@ -381,7 +381,10 @@ def held_back(
     return view
 
 CHOICES = (
-    *[Change(f'words-{n}', f'{n} times the rate for the words', dict(optimizer=f'muon-{n}')) for n in (1, 2, 4, 8)],
+    Change('words-1', 'the same rate for the words', dict(optimizer='muon-1')),
+    Change('words-2', 'twice the rate for the words', dict(optimizer='muon-2')),
+    Change('words-4', 'four times the rate for the words', dict(optimizer='muon-4')),
+    Change('words-8', 'eight times the rate for the words', dict(optimizer='muon-8')),
     Change('half-rate', 'half the rate', dict(lr=RECIPE['lr']/2)),
     Change('double-rate', 'twice the rate', dict(lr=RECIPE['lr']*2)),
     Change('batch-16', 'batches of 16', dict(batch_size=16)))
@@ -402,7 +405,8 @@ def choose_settings(
     for seed in seeds:
         for place, change in enumerate(choices):
             model_cfg, cfg = settings_to_configs({**recipe, **change.settings, 'seed': seed})
-            about = dict(name=change.name, title=change.title, place=place, where='choice', kind=model_cfg.kind,
-                         fingerprint=blocks.fingerprint, model=asdict(model_cfg), train=asdict(cfg))
+            about = dict(name=change.name, title=change.title, place=place, where='choice',
+                         kind=model_cfg.kind, fingerprint=blocks.fingerprint,
+                         model=asdict(model_cfg), train=asdict(cfg))
             _trial_once(folder/f'{change.name}-seed{seed}.json', about, lambda: trial(model_cfg, part, cfg))
     return folder
