@@ -459,7 +459,7 @@ def back_up(
         print(f'The finished run could not be copied to {backup} ({e.strerror or e}); it is whole in {path}.')
 
 def _look_again(run):
-    "Take back that a run is finished, if its checkpoints are still there and its export is not what they hold"
+    "Take back that a run is finished, if its checkpoints are there and its export is not what they hold"
     checkpoints = Checkpoints(run.path)
     newest, _ = checkpoints.newest()
     if not (run.finished and newest):
