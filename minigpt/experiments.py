@@ -156,10 +156,9 @@ def run_experiments(
             model_cfg, cfg = experiment.configs(*with_settings(base, dict(seed=seed)))
             path = Path(name)/experiment.name/f'seed{seed}'
             copy = Path(backup)/path if backup else None
-            elsewhere = resume and copy.exists() and not (Path(out)/path).exists()
             try:
                 train_run(model_cfg, blocks, cfg, Path(out)/path, experiment.name, backup=copy,
-                          resume=copy if elsewhere else None)
+                          resume=copy if resume and copy.exists() else None)
             except (ValueError, RuntimeError, OSError) as error:
                 failed[f'{experiment.name} seed {seed}'] = error
     if len(failed) == len(chosen)*len(seeds):

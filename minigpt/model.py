@@ -489,7 +489,7 @@ def from_pretrained(cls:LanguageModel,
     try:
         with _no_bars():
             hf, info = AutoModelForCausalLM.from_pretrained(where, use_safetensors=True, dtype=torch.float32,
-                                                            output_loading_info=True)
+                                                            output_loading_info=True, trust_remote_code=False)
     except Exception as e:
         raise ValueError(f'The weights in {where} are missing or damaged; export the model again.') from e
     missing = ', '.join(sorted(info['missing_keys']))

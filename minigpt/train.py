@@ -345,7 +345,7 @@ class Run:
         "What a file of the run holds; a damaged file is named"
         try: return parse((self.path/name).read_text())
         except (OSError, ValueError) as e:
-            raise ValueError(f'{self.path/name} is missing or damaged: delete the run, train again.') from e
+            raise ValueError(f'{self.path/name} is missing or damaged: train again in another folder.') from e
 
     @property
     def finished(self):
