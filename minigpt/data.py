@@ -131,7 +131,7 @@ def load_tokenizer(
         # without a limit: blocks are cut by `pack`
         return AutoTokenizer.from_pretrained(where, model_max_length=10**12, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise ValueError(f'Cannot load tokenizer {name!r}: check name and network, or set hub_root.') from error
+        raise ValueError(f'Cannot load tokenizer {name!r}: check the network, or set hub_root.') from error
 
 # %% ../nbs/00_data.ipynb #54040685
 def token_bytes(

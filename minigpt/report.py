@@ -371,7 +371,8 @@ def longer_training(study:Study)->dict: # values for the template
     "In how many runs the last epoch still lowered the loss, and by how much"
     gains = [ends[-2] - ends[-1] for ends in study.dynamics.ends if len(ends) > 1]
     fell = [gain for gain in gains if gain > 0]
-    return dict(fell=len(fell), runs=counted(len(gains), 'run') if gains else '', by=span(fell) if fell else '')
+    runs = counted(len(gains), 'run') if gains else ''
+    return dict(fell=len(fell), runs=runs, by=span(fell) if fell else '')
 
 def challenges(study:Study)->dict: # values for the template
     "Time, clipping and scatter of the runs"
