@@ -191,7 +191,8 @@ def noise_sentence(
     "What the number of seeds allows one to say, as plain text"
     return str(section(seed_noise, study))
 
-SAID_ELSEWHERE = ('epochs', 'minutes', 'lr', 'batch_size', 'seed', 'device', 'dtype') # or different between runs
+# Settings that stand elsewhere in the report, or differ between runs
+SAID_ELSEWHERE = ('epochs', 'minutes', 'lr', 'batch_size', 'seed', 'device', 'dtype')
 
 def training(study:Study)->dict: # values for the template
     "Section 3: how the models were trained, and how they ended"
@@ -404,7 +405,8 @@ def conclusion(study:Study)->dict: # values for the template
     if found:
         names = listed(study.means.title[study.improved]) or 'none'
         helped = len(study.improved)
-        tried = dict(tried=counted(len(found), 'change'), helped=helped, names=names, largest=found[0]['title'])
+        tried = dict(tried=counted(len(found), 'change'), helped=helped, names=names,
+                     largest=found[0]['title'])
     return dict(
         experiments=counted(len(study.means), 'experiment'), one=len(study.means) == 1,
         corpus=study.passport['corpus']['name'],
