@@ -17,7 +17,6 @@ from configparser import ConfigParser
 from contextlib import suppress
 from importlib import metadata
 from itertools import combinations
-from os import replace
 from pathlib import Path
 
 import pandas as pd
@@ -28,10 +27,11 @@ import minigpt
 from .engine.corpus import passport, split_table
 from .engine.files import write_text
 from .engine.inside import drawn_to, heads, telling, visible
+from .engine.seals import MANIFEST, check_ours
 from .experiments import EXPERIMENTS, REPORTED, REPORTED_DATA
 from .study.bands import judge
 from .study.dynamics import ENOUGH_SAMPLES, WINDOW
-from .study.figures import drawings
+from .study.figures import drawings, save_drawings
 from .study.parts import explain
 from .study.statistics import ALPHA, seeds_needed
 from .study.study import Study
@@ -451,16 +451,9 @@ def report(
     "Write figures and report.html from the finished runs of a results folder"
     study = Study(results)
     out = Path(out or results)
-    try: (out/'figures').mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise ValueError(f'Cannot write to {out}: {e.strerror}.') from e
+    check_ours(out/'report.html', 'id="fig6')
     figures = list(drawings(study))
-    files = {out/f'figures/fig{d.number}.svg': d for d in figures if d.width != 'narrow'}
-    for old in set((out/'figures').glob('fig*.svg')) - set(files):
-        old.unlink() # of an experiment no longer there
-    for file, drawing in files.items(): write_text(file, drawing.svg)
-    png = out/'figures/fig6.png'
-    files[out/'figures/fig6.svg'].fig.savefig(f'{png}.part', format='png', dpi=160)
-    replace(f'{png}.part', png)
+    save_drawings(figures, out/'figures')
     write_text(out/'report.html', report_page(study, figures, extra))
     return out/'report.html'
 
@@ -476,7 +469,9 @@ def keep(
     study = Study(results)
     dest = Path(dest)
     runs = [*study.df.path, *study.others.path]
-    for file in [study.path/'corpus.json'] + [Path(run)/name for run in runs for name in KEPT]:
+    files = [study.path/'corpus.json'] + [Path(run)/name for run in runs for name in KEPT]
+    files += [Path(run)/MANIFEST for run in runs if (Path(run)/MANIFEST).exists()]
+    for file in files:
         to = dest/file.relative_to(study.path)
         try:
             to.parent.mkdir(parents=True, exist_ok=True)

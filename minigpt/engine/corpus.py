@@ -7,7 +7,7 @@ __all__ = ['corpus_named', 'overlap', 'unigram_loss', 'recipe_of', 'StoredBlocks
            'split_table', 'readable', 'print_passport']
 
 # %% ../../nbs/engine/corpus.ipynb #177d4296
-import hashlib, json, os, shutil, sys
+import hashlib, json, math, os, shutil, sys
 from collections import Counter
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -20,6 +20,8 @@ from tqdm.auto import tqdm
 from ..data import (
     AS_TEXT, CORPORA, INDEX, READERS, Blocks, Corpus, corpus_tokenizer, local_copy, pack, read_batches)
 from .files import atomic_folder, clean, locked, make_folder, write_text
+from .evaluate import bytes_by_token
+from .seals import CORPUS_PARTS, check_seals, damaged, open_tokenizer, read_part, seal
 from .sources import hub_name, is_files, own_content, own_corpus
 
 # %% ../../nbs/engine/corpus.ipynb #51d5db33
@@ -44,8 +46,10 @@ def corpus_named(
                if value is not None and value != getattr(preset, field)}
     parts = [preset.name] + [changes[field] for field in ('packing', 'split') if field in changes]
     corpus = replace(preset, **changes, name='-'.join(parts))
-    if not max_blocks:
+    if max_blocks is None:
         return corpus
+    if max_blocks < 1:
+        raise ValueError(f'max_blocks is {max_blocks}: it must be at least 1.')
     sources = [replace(source, max_blocks=min(max_blocks, source.max_blocks or max_blocks))
                for source in corpus.sources]
     return replace(corpus, sources=tuple(sources))
@@ -146,16 +150,17 @@ class StoredBlocks(Blocks):
         self.path = Path(path)
         if not (self.path/'meta.json').exists():
             raise ValueError(f'{self.path} holds no corpus: build one with minigpt_data.')
+        check_seals(self.path)
+        self.meta = read_part(self.path, 'meta.json')
+        tokenizer = open_tokenizer(self.path/'tokenizer')
         try:
-            self.meta = json.loads((self.path/'meta.json').read_text())
             corpus = Corpus(**self.meta['corpus'])
-            super().__init__(*_arrays(self.path), corpus, _stored_tokenizer(self.path))
-            vocabulary = self.tokenizer.get_vocab()
-            if _fingerprint(self.path, corpus, vocabulary) != self.fingerprint:
+            super().__init__(*_arrays(self.path), corpus, tokenizer)
+            if _fingerprint(self.path, corpus, tokenizer.get_vocab()) != self.fingerprint:
                 raise ValueError('The fingerprint is another one.')
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f'{self.path} is damaged: '
-                             'delete the folder and build the corpus again.') from error
+            raise damaged(self.path/'tokens.npy', 'it does not fit the other files') from error
+        self.token_bytes = bytes_by_token(tokenizer)  # whatever kind it is
 
     @property
     def fingerprint(self):
@@ -172,17 +177,13 @@ def _arrays(folder):
     "The tokens and the index in `folder`, memory-mapped"
     return [np.load(folder/name, mmap_mode='r') for name in ('tokens.npy', 'index.npy')]
 
-def _stored_tokenizer(folder):
-    "The tokenizer in `folder`, whatever lies under `hub_root`"
-    from transformers import AutoTokenizer
-    return AutoTokenizer.from_pretrained(folder/'tokenizer', trust_remote_code=False)
-
 # %% ../../nbs/engine/corpus.ipynb #0ead3468
 class _Writer:
     "Blocks written one after another to `folder`"
     def __init__(self, folder, vocab_size, block_size):
         self.folder = Path(folder)
         self.n = 0
+        self.held_out = 0  # of them
         self.shape = {'tokens': (block_size,), 'index': ()}
         self.types = {'tokens': np.dtype('<u2' if vocab_size <= 2**16 else '<u4'), 'index': INDEX}
         self.files = {name: open(self.folder/f'{name}.raw', 'w+b') for name in self.types}
@@ -194,6 +195,15 @@ class _Writer:
         self.files['tokens'].write(np.array(tokens, self.types['tokens']).tobytes())
         self.files['index'].write(np.array(index, INDEX).tobytes())
         self.n += len(blocks)
+        self.held_out += len(blocks)*held_out
+
+    def back_to(self, n, held_out):
+        "Forget all blocks but the first `n`, so many of them held out"
+        self.n = n
+        self.held_out = held_out
+        for name, file in self.files.items():
+            file.seek(n*math.prod(self.shape[name])*self.types[name].itemsize)
+            file.truncate()
 
     def close(self):
         "Turn what was written into two `.npy` files"
@@ -209,7 +219,25 @@ class _Writer:
 
 # %% ../../nbs/engine/corpus.ipynb #d5f65fd8
 def _add_source(corpus, number, tokenizer, writer, seen, hub_root):
-    "Read, tokenize, pack and write one source; returns its line of the passport"
+    "Read, tokenize, pack and write one source, both sides in proportion; returns its line of the passport"
+    asked = corpus.sources[number].max_blocks
+    start, held_out = writer.n, writer.held_out
+    before = seen.copy() if asked else None
+    arguments = corpus, number, tokenizer, writer, seen, hub_root
+    line = _read_source(*arguments, dict.fromkeys((False, True), sys.maxsize))
+    n = writer.n - start
+    share = (writer.held_out - held_out)/max(1, n)
+    lopsided = share < corpus.valid/2 or 1 - share < (1 - corpus.valid)/2
+    if asked and n == asked and corpus.split == 'document' and lopsided:
+        writer.back_to(start, held_out)  # the first documents are all for one side: read on for the other
+        seen.clear()
+        seen.update(before)
+        valid = min(n - 1, max(1, round(n*corpus.valid)))
+        line = _read_source(*arguments, {False: n - valid, True: valid})
+    return line
+
+def _read_source(corpus, number, tokenizer, writer, seen, hub_root, room):
+    "The same with at most `room` blocks of each side, as they come"
     source = corpus.sources[number]
     start = writer.n
     limit = min(corpus.max_blocks or sys.maxsize, start + (source.max_blocks or sys.maxsize))
@@ -227,7 +255,9 @@ def _add_source(corpus, number, tokenizer, writer, seen, hub_root):
             docs = [(document, tokens) for (document, text, held_out), tokens in zip(batch, ids)
                     if held_out == side]
             blocks, rest[side] = pack(docs, corpus.block_size, eot, rest.get(side))
-            writer.add(blocks[:limit - writer.n], number, side)
+            blocks = blocks[:min(limit - writer.n, room[side])]
+            room[side] -= len(blocks)
+            writer.add(blocks, number, side)
         progress.update(writer.n - start - progress.n)
         whole = [not (ends and held_out) for document, text, held_out in batch]  # an end is no new one
         count['documents'] += sum(whole)
@@ -253,14 +283,19 @@ def _encode(tokenizer, texts):
     return tokenizer(texts, return_attention_mask=False, **AS_TEXT)['input_ids']
 
 # %% ../../nbs/engine/corpus.ipynb #39598dbb
-def _check(corpus, n_documents, n_blocks):
-    "One sentence if there is no block"
+def _check(corpus, n_documents, n_blocks, held_out):
+    "One sentence if there is no block, or if a limit leaves none for one side"
     if not n_documents:
         raise ValueError(f'Corpus {corpus.name!r} has no text: every document is empty.')
     if not n_blocks:
         raise ValueError(f'No document of corpus {corpus.name!r} is long enough for a block of '
                          f'{corpus.block_size} tokens: lower block_size, or join the documents '
                          "with packing='stream'.")
+    training = n_blocks - held_out if corpus.split == 'document' else int(n_blocks*(1 - corpus.valid))
+    limited = any(source.max_blocks for source in corpus.sources)
+    if limited and training in (0, n_blocks):
+        raise ValueError(f'{n_blocks} blocks, which is what max_blocks allows, leave a side empty when they '
+                         f'are split by {corpus.split}: raise max_blocks.')
 
 def _write_meta(folder, corpus, lines, tokenizer):
     "Write the passport of the blocks in `folder`"
@@ -291,8 +326,9 @@ def _build(folder, corpus, hub_root):
     lines = [_add_source(corpus, number, tokenizer, writer, seen, hub_root)
              for number in range(len(corpus.sources))]
     writer.close()
-    _check(corpus, sum(line['documents'] for line in lines), writer.n)
+    _check(corpus, sum(line['documents'] for line in lines), writer.n, writer.held_out)
     _write_meta(folder, corpus, lines, tokenizer)
+    seal(folder, CORPUS_PARTS)
 
 # %% ../../nbs/engine/corpus.ipynb #a9ca3c3c
 def _inputs(source, hub_root):

@@ -31,9 +31,11 @@ from ..data import Blocks
 from .checkpoints import Checkpoints, check_same_run, copy_run, restore
 from .evaluate import Baselines, evaluate
 from .files import (
-    atomic_folder, clean, locked, make_folder, read_json, remove, sync_folder, write_json, write_text)
+    atomic_folder, clean, locked, make_folder, read_json, remove, sync_folder, to_json,
+    write_json, write_text)
 from .hardware import deterministic, hardware, matmul_rate, peak_memory, versions
 from .inside import inside
+from .seals import MANIFEST, seal
 from .texts import assignment_samples
 from .trainer import (
     EngineConfig, Processes, RobustTrainer, SharedValidation, chosen_optimizer, processes)
@@ -441,7 +443,9 @@ def finish_run(
     if len(run.machines) > 1:  # rates are those of the last
         receipt['machines'] = run.machines
     write_json(path/'receipt.json', receipt)
-    write_json(path/'metrics.json', final_metrics(trainer, parts))
+    metrics = final_metrics(trainer, parts)
+    seal(path, coming={'metrics.json': to_json(metrics) + '\n'})
+    write_json(path/'metrics.json', metrics)
 
 def back_up(
     path, # folder of a finished run
@@ -521,6 +525,8 @@ def train_run(
             first(lambda: lead and _open_run(run.path, config, resume))
             checkpoints = Checkpoints(run.path, backup if lead else None)
             if not run.finished:
+                if lead:
+                    remove(run.path/MANIFEST)  # of a start that was killed before its last file
                 trainer = RobustTrainer(model_cfg, blocks, cfg, n_steps, make_optimizer)
                 with checkpoints:
                     saved = checkpoints.load()

@@ -4,19 +4,23 @@
 
 # %% auto #0
 __all__ = ['INK', 'INKED', 'STYLE', 'settled', 'styled', 'in_style', 'small_svg', 'Shown', 'small_png', 'show', 'plot_model',
-           'plot_run', 'plot_comparison', 'as_svg', 'for_page', 'Drawing', 'drawings']
+           'plot_run', 'plot_comparison', 'as_svg', 'for_page', 'Drawing', 'drawings', 'save_drawings']
 
 # %% ../../nbs/study/figures.ipynb #8457a022
 import math, re
 from dataclasses import dataclass
 from functools import wraps, cached_property
 from io import BytesIO, StringIO
+from os import replace
+from pathlib import Path
 from zlib import crc32
 
 import pandas as pd
 from markupsafe import Markup, escape
 
 from ..engine.inside import plot_attention, plot_next
+from ..engine.files import write_text
+from ..engine.seals import check_ours, is_ours
 from ..experiments import COLORS, EXPERIMENTS, load_runs
 from ..model import GPTConfig, param_counts
 from .bands import draw_band
@@ -391,3 +395,28 @@ def drawings(
     yield Drawing('inside', 10, shows, styled(plot_attention, study.inside))
     shows = f'what {label(best)} expects after the sentence'
     yield Drawing('inside', 11, shows, styled(plot_next, study.inside, COLORS[best]))
+
+# %% ../../nbs/study/figures.ipynb #3b19ef5e
+def save_drawings(
+    figures, # of Drawing
+    folder, # made if it is not there
+):
+    "Write figures as SVG, and Figure 6 as PNG too; drawings of experiments that are no longer there go"
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise ValueError(f'Cannot write to {folder}: {e.strerror}.') from e
+    files = {folder/f'fig{d.number}.svg': d for d in figures if d.width != 'narrow'}
+    png = folder/'fig6.png'
+    for file in files:
+        check_ours(file, INK)
+    if not (folder/'fig6.svg').exists():
+        check_ours(png, INK)  # which no PNG has
+    for old in set(folder.glob('fig*.svg')) - set(files):
+        if is_ours(old, INK):
+            old.unlink()
+    for file, drawing in files.items():
+        write_text(file, drawing.svg)
+    files[folder/'fig6.svg'].fig.savefig(f'{png}.part', format='png', dpi=160)
+    replace(f'{png}.part', png)
