@@ -229,7 +229,7 @@ def minigpt_train(
     epochs:int=None, # passes over the training blocks; default: 2, or more for a short text of your own
     batch_size:int=None, # blocks in a step; default: fitted to the corpus
     lr:float=5e-4, # learning rate
-    schedule:str='constant', # constant or cosine
+    schedule:str='constant', # constant, cosine or linear
     warmup:float=0., # share of the steps in which lr rises
     minutes:float=None, # end inside this time, in place of epochs
     train_blocks:int=None, # train on this many blocks, in a folder of its own
@@ -368,10 +368,11 @@ def _check_experiments(experiments):
 
 # %% ../../nbs/share/commands.ipynb #830faf4d
 def _first_with(settings, paths):
-    "The first of some runs that was trained with these settings"
+    "The first of some runs that was trained with these settings; None if none was"
     from minigpt.train import Run
     trained = [(path, Run(path).config['train']) for path in paths]
-    return next(path for path, train in trained if all(train.get(k) == v for k, v in settings.items()))
+    agreeing = (path for path, train in trained if all(train.get(k) == v for k, v in settings.items()))
+    return next(agreeing, None)
 
 def _check_size(blocks, train_blocks, valid_blocks):
     "The baseline's batch size; raise if these blocks are not there, or too few to compare batches"

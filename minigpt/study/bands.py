@@ -85,7 +85,7 @@ def band_from(
 _IN_PACKAGE = '__file__' in globals()
 BANDS = Path(__file__).with_name('bands.json') if _IN_PACKAGE else Path('../../minigpt/study/bands.json')
 _MATTERS_IN_TRAINING = (
-    'epochs', 'batch_size', 'lr', 'schedule', 'warmup', 'weight_decay', 'max_norm',
+    'epochs', 'batch_size', 'lr', 'schedule', 'warmup', 'weight_decay', 'max_norm', 'optimizer',
     'eval_every', 'eval_batches', 'minutes', 'train_blocks', 'valid_blocks')
 
 def matters(
