@@ -291,7 +291,7 @@ def from_hf(cls:ModernGPT,
     return model.to(hf.device).train(hf.training)
 
 # %% ../../nbs/beyond/model.ipynb #be000041
-MODELS['ModernGPT'] = ModernGPT
+MODELS.update(ModernGPT=ModernGPT)
 
 # %% ../../nbs/beyond/model.ipynb #be000054
 def read_model(

@@ -27,7 +27,7 @@ from ..model import MODELS
 from ..train import SCHEDULES, TrainConfig, Trainer, Validation, batch_at, lr_share
 
 # %% ../../nbs/engine/trainer.ipynb #cc000010
-SCHEDULES['linear'] = lambda done: min(1., (1 - done)/0.7)  # constant for three tenths, then down to zero
+SCHEDULES.update(linear=lambda done: min(1., (1 - done)/0.7))  # constant for three tenths, then down to zero
 
 def fused_adamw(
     model, # the model, on its device
