@@ -179,7 +179,8 @@ def receipt_of(
     "What the run cost; seconds, and the parts they went to"
     clock, seconds = trainer.clock, trainer.clock.seconds
     rate = matmul_rate(trainer.device, trainer.dtype)
-    count = getattr(type(trainer.model.cfg), 'flops_per_token', flops_per_token)  # a kind with a count of its own
+    # a kind of model may have a count of its own
+    count = getattr(type(trainer.model.cfg), 'flops_per_token', flops_per_token)
     flops = 3*sum(count(trainer.model.cfg).values())
     speed = trainer.tokens/seconds['train']
     parts = {k: v*trainer.state.step/max(1, clock.timed) for k, v in clock.parts.items()}

@@ -19,7 +19,8 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ..engine.seals import MANIFEST, check_seals, manifest_of, open_run, read_part, seal, sha256_of, unlike
+from ..engine.seals import (
+    MANIFEST, check_seals, manifest_of, open_run, read_part, seal, sha256_of, unlike)
 from ..experiments import EXPERIMENTS
 from ..report import STANDS_FOR
 from ..study.words import listed

@@ -96,7 +96,8 @@ def _entry(run, name):
     clean = run.config['corpus']['clean']
     kind = run.config.get('kind', 'MiniGPT')
     if kind not in PLAYED or clean not in CLEANED:
-        raise ValueError(f'{run.path} cannot be played: the page knows models of the kind {" or ".join(PLAYED)}, '
+        known = ' or '.join(PLAYED)
+        raise ValueError(f'{run.path} cannot be played: the page knows models of the kind {known}, '
                          f'on text that was cleaned by {" or ".join(CLEANED)}.')
     model, tokenizer = open_run(run)
     tables = tokenizer_tables(tokenizer)

@@ -41,14 +41,15 @@ def fit_law(
     "The law that comes closest to the rungs"
     tokens, losses = np.asarray(tokens, float), np.asarray(losses, float)
     if len(set(tokens)) < 3:
-        raise ValueError(f'A curve with a floor needs at least three sizes, and there are {len(set(tokens))}: '
-                         'train on fewer blocks too.')
+        raise ValueError('A curve with a floor needs at least three sizes, and there are '
+                         f'{len(set(tokens))}: train on fewer blocks too.')
     if not (np.isfinite(losses).all() and (tokens > 0).all()):
         raise ValueError('A size or a loss is not a positive number: leave that rung out.')
     lowest, middle = losses.min(), np.exp(np.log(tokens).mean())
 
     def law_of(parameters):
-        gap, height, exponent = np.exp(np.clip(parameters, -20, 20))    # height: above the floor, in the middle of the sizes
+        # the height is that above the floor, in the middle of the sizes
+        gap, height, exponent = np.exp(np.clip(parameters, -20, 20))
         floor = lowest*math.exp(-gap)
         exponent = min(exponent, 5.)
         return LossLaw(floor, middle*height**(1/exponent), exponent)
@@ -83,8 +84,9 @@ def forecast_loss(
     tokens, losses = np.asarray(tokens, float), np.asarray(losses, float)
     law = fit_law(tokens, losses)
     if not noise > 0:
-        raise ValueError(f'The noise between seeds is {noise}: at least one rung needs a second seed to know it.')
-    free = len(tokens) - 3                                              # rungs beyond the three that any curve can meet
+        raise ValueError(f'The noise between seeds is {noise}: '
+                         'at least one rung needs a second seed to know it.')
+    free = len(tokens) - 3  # rungs beyond the three that any curve can meet
     unexplained = math.sqrt(((law.loss(tokens) - losses)**2).sum()/free) if free else 0.
     noise = max(noise, unexplained)
     rng = np.random.default_rng(0)
@@ -117,7 +119,8 @@ def ladder(
         if not runs: continue
         losses = np.array([run.metrics['val_loss'] for run in runs])
         tokens = runs[0].metrics['tokens']/runs[0].config['train']['epochs']
-        rungs.append(dict(blocks=round(tokens/runs[0].config['corpus']['block_size']), tokens=tokens, loss=losses.mean(),
+        blocks = round(tokens/runs[0].config['corpus']['block_size'])
+        rungs.append(dict(blocks=blocks, tokens=tokens, loss=losses.mean(),
                           perplexity=math.exp(losses.mean()), seeds=len(runs),
                           squares=((losses - losses.mean())**2).sum(), study=study.name,
                           same=[_apart_from_size(run.config) for run in runs]))
@@ -157,7 +160,8 @@ def write_forecast(
     if noise is None: noise = noise_between_runs([below])
     target = blocks*below.tokens.iloc[0]/below.blocks.iloc[0]
     expected = forecast_loss(below.tokens, below.loss, target, noise, below.seeds, draws)
-    told[experiment] = dict(blocks=blocks, law=fit_law(below.tokens, below.loss)._asdict(), **expected._asdict(),
+    law = fit_law(below.tokens, below.loss)
+    told[experiment] = dict(blocks=blocks, law=law._asdict(), **expected._asdict(),
                             rungs=below[['study', 'blocks', 'loss', 'seeds']].to_dict('records'))
     path.mkdir(parents=True, exist_ok=True)
     write_json(path/'forecast.json', told)
@@ -175,7 +179,8 @@ def forecasts(
             rows.append(dict(study=path.parent.name, experiment=experiment, blocks=told['blocks'],
                              rungs=len(told['rungs']), expected=math.exp(told['loss']),
                              low=math.exp(told['low']), high=math.exp(told['high']),
-                             outcome=math.exp(outcome), inside=told['low'] <= outcome <= told['high'] if runs else None))
+                             outcome=math.exp(outcome),
+                             inside=told['low'] <= outcome <= told['high'] if runs else None))
     table = pd.DataFrame(rows)
     return table.sort_values(['experiment', 'blocks'], ignore_index=True) if rows else table
 
@@ -195,5 +200,6 @@ def plot_ladder(
         blocks = np.geomspace(rungs.blocks.min(), told['blocks'], 50)
         ax.plot(blocks, np.exp(law.loss(blocks*per_block)), '-', color=color, lw=1)
         middle, low, high = (math.exp(told[name]) for name in ('loss', 'low', 'high'))
-        ax.errorbar([told['blocks']], [middle], [[middle - low], [high - middle]], fmt='D', mfc='none', color=color, capsize=3)
+        ax.errorbar([told['blocks']], [middle], [[middle - low], [high - middle]],
+                    fmt='D', mfc='none', color=color, capsize=3)
     ax.set(xscale='log', yscale='log', xlabel='training blocks', ylabel='validation perplexity')

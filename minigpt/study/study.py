@@ -93,7 +93,8 @@ class Study:
         self.passport = read_part(self.path, 'corpus.json')
         if self.passport['fingerprint'] not in [Run(p).config['fingerprint'] for p in runs.path]:
             raise damaged(self.path/'corpus.json', 'it is the passport of another text than that of the runs')
-        runs, self.left_out = belonging(runs, self.passport['fingerprint'], like) # and (run, why) of each other one
+        # of each run that is left out: (run, why)
+        runs, self.left_out = belonging(runs, self.passport['fingerprint'], like)
         ours = rows_of(runs)
         self.df = ours.reset_index(drop=True) # one row per run of the assignment's experiments
         self.others = runs.drop(ours.index).reset_index(drop=True) # one row per run of any other experiment
