@@ -71,7 +71,7 @@ def broken(
 
 def in_health(
     bug:str, # the name of what is wrong
-    seed:int=0, # as for `broken`
+    seed:int=0, # as for broken
 )->Trainer: # before its first step
     "The healthy training with the same settings as a broken one"
     parts = 'model', 'trainer', 'loss', 'text'

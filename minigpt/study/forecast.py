@@ -132,7 +132,7 @@ def ladder(
     return pd.DataFrame(matching).drop(columns='same')
 
 def noise_between_runs(
-    ladders, # tables from `ladder`
+    ladders, # tables from ladder
 )->float: # nats per token; NaN where no rung has two seeds
     "The standard deviation between seeds, pooled over all rungs with more than one"
     rungs = pd.concat(ladders)
@@ -187,8 +187,8 @@ def forecasts(
 # %% ../../nbs/study/forecast.ipynb #03531d00
 def plot_ladder(
     ax, # axes
-    rungs:pd.DataFrame, # from `ladder`
-    told:dict=None, # of `write_forecast`: drawn with its interval
+    rungs:pd.DataFrame, # from ladder
+    told:dict=None, # of write_forecast: drawn with its interval
     color='#0072B2', # of points and curve
     label=None, # in the legend
 ):
