@@ -131,7 +131,7 @@ def todays_recipe(
     shape = shape_within(sum(param_counts(exp3).values()), exp3.vocab_size, exp3.n_positions)
     return shape, replace(cfg, **RECIPE)
 
-RECIPE = dict(optimizer='muon', lr=4e-3, weight_decay=.1, schedule='linear', warmup=.02)
+RECIPE = dict(optimizer='muon', lr=8e-3, weight_decay=.1, schedule='linear', warmup=.02)
 
 # %% ../../nbs/beyond/recipe.ipynb #bf000023
 PARTS = 'rms_norm', 'rope', 'qk_norm', 'swiglu', 'zero_init'
@@ -380,14 +380,16 @@ def held_back(
     view.valid = blocks.train[out]
     return view
 
+def _rates(lr, times, batch_size=8):
+    "The choice of two learning rates and a batch size"
+    title = f'learning rate {lr:g}, {times} times that for the words, batches of {batch_size}'
+    settings = dict(lr=lr, optimizer=f'muon-{times}', batch_size=batch_size)
+    return Change(f'lr{lr:g}-words{times}-batch{batch_size}', title, settings)
+
 CHOICES = (
-    Change('words-1', 'the same rate for the words', dict(optimizer='muon-1')),
-    Change('words-2', 'twice the rate for the words', dict(optimizer='muon-2')),
-    Change('words-4', 'four times the rate for the words', dict(optimizer='muon-4')),
-    Change('words-8', 'eight times the rate for the words', dict(optimizer='muon-8')),
-    Change('half-rate', 'half the rate', dict(lr=RECIPE['lr']/2)),
-    Change('double-rate', 'twice the rate', dict(lr=RECIPE['lr']*2)),
-    Change('batch-16', 'batches of 16', dict(batch_size=16)))
+    _rates(4e-3, 1), _rates(4e-3, 2), _rates(4e-3, 4), _rates(4e-3, 8),
+    _rates(8e-3, 2), _rates(8e-3, 4), _rates(8e-3, 8),
+    _rates(2e-3, 4), _rates(12e-3, 4), _rates(4e-3, 4, batch_size=16))
 
 def choose_settings(
     blocks:Blocks, # the corpus
