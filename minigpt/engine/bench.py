@@ -570,7 +570,7 @@ def bench(
     device:str='auto', # 'cuda', 'mps', 'cpu' or the best there is
 )->Bench:
     "Race the contestants at one shape, and then the losses"
-    _check_arguments(cfg, repeats, steps, nanogpt)
+    _check_arguments(cfg, batch_size, repeats, steps, nanogpt)
     where = hardware(device)
     job = Job('ours', cfg, batch_size, where['device'], threads=torch.get_num_threads())
     if nanogpt:
@@ -600,8 +600,10 @@ def bench(
         losses=race_results(loss_workers, job.rows, loss_flops, rates),
         failed=pd.DataFrame(failed + failed_losses))
 
-def _check_arguments(cfg, repeats, steps, nanogpt):
+def _check_arguments(cfg, batch_size, repeats, steps, nanogpt):
     "Refuse what could not be measured"
+    if batch_size < 1:
+        raise ValueError(f'batch_size is {batch_size}: a step needs at least 1 block.')
     if repeats < 1 or (steps is not None and steps < 1):
         raise ValueError(f'repeats is {repeats} and steps is {steps}: both must be at least 1.')
     if cfg.n_positions < 2:
