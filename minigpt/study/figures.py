@@ -36,6 +36,7 @@ INK = '#333334' # text and axes
 INKED = ('text.color', 'axes.labelcolor', 'axes.edgecolor', 'xtick.color', 'ytick.color', 'grid.color')
 STYLE = {'axes.spines.top': False, 'axes.spines.right': False,
          'axes.grid': True, 'grid.alpha': .15, 'axes.axisbelow': True,
+         **{f'{axis}tick.{kind}.size': 0 for axis in 'xy' for kind in ('major', 'minor')}, # the grid is enough
          'axes.titlesize': 'medium', 'legend.frameon': False, 'legend.fontsize': 9,
          'figure.dpi': 100, 'svg.hashsalt': 'minigpt', **dict.fromkeys(INKED, INK)}
 
@@ -101,7 +102,8 @@ def steps(d):
         moves = [move for move in moves if move != (0, 0)] or [(0, 0)]
         path = ' '.join(f'{x} {y}' for x, y in moves)
         lines.append(f'M{points[0][0]} {points[0][1]}l{path}{"z" if "z" in line else ""}')
-    return ''.join(lines).replace(' -', '-')
+    level = re.sub(r'l(-?\d+) 0(?=[Mz]|$)', r'h\1', ''.join(lines))
+    return re.sub(r'l0 (-?\d+)(?=[Mz]|$)', r'v\1', level).replace(' -', '-')
 
 def small_style(style):
     "A style with its lengths in tenths, without spaces and without the names of many fonts"
@@ -135,6 +137,9 @@ def ticks_as_paths(axis, marks):
                 points = re.findall(r'[ML] (-?[\d.]+) (-?[\d.]+)', marks[e.get(LINK)[1:]].get('d'))
                 places = ' L '.join(f'{x + float(dx):.6f} {y + float(dy):.6f}' for dx, dy in points)
                 d = f'M {places} '
+                if len(set(points)) == 1:                    # of no length
+                    group.remove(e)
+                    continue
             elif e.tag != SVG + 'path': continue
             look = e.get('style'), e.get('clip-path', '')
             if look in paths:
@@ -323,7 +328,7 @@ def plot_model(
 DASHES = (0, (6, 1, 1, 1, 1, 1))
 LINES_AND_MARKERS = [('-', 'o'), ('--', 's'), ('-.', '^'), (':', 'D'), (DASHES, 'v')]
 LOOKS = dict(zip(EXPERIMENTS, LINES_AND_MARKERS))
-POINTS = 75 # of a training curve: more are closer together than one sees
+POINTS = 60 # of a training curve: more are closer together than one sees
 
 def draw_legend(legend, ax, **kwargs):
     "Call `legend` with the lines of `ax`, each name once, however many seeds"
