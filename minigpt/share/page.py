@@ -135,9 +135,11 @@ def page_html(
     data = dict(models=entries, tokenizers=tokenizers,
                 temperature=SAMPLING['temperature'], top_k=SAMPLING['top_k'])
     title = ' and '.join(entry['label'] for entry in entries)
+    parts = _in_script(data), *packed, as_written('page.css'), as_written('page.js')
+    megabytes = max(.1, sum(map(len, parts))/1e6)
     return templates.get_template('page.html.jinja').render(
-        title=f'Play with {title}', models=entries, prompts=prompts, data=_in_script(data), packed=packed,
-        css=as_written('page.css'), js=as_written('page.js'))
+        title=f'Play with {title}', models=entries, prompts=prompts, data=parts[0], packed=packed,
+        megabytes=f'{megabytes:.1f}', css=parts[-2], js=parts[-1])
 
 _SIGN = 'id="page-data"'  # stands in every page
 

@@ -8,6 +8,7 @@ __all__ = ['INK', 'INKED', 'STYLE', 'settled', 'styled', 'in_style', 'small_svg'
 
 # %% ../../nbs/study/figures.ipynb #8457a022
 import math, re
+from base64 import b32encode
 from dataclasses import dataclass
 from functools import wraps, cached_property
 from io import BytesIO, StringIO
@@ -35,7 +36,8 @@ INK = '#333334' # text and axes
 INKED = ('text.color', 'axes.labelcolor', 'axes.edgecolor', 'xtick.color', 'ytick.color', 'grid.color')
 STYLE = {'axes.spines.top': False, 'axes.spines.right': False,
          'axes.grid': True, 'grid.alpha': .15, 'axes.axisbelow': True,
-         'axes.titlesize': 'medium', 'legend.frameon': False, 'legend.fontsize': 'small',
+         **{f'{axis}tick.{kind}.size': 0 for axis in 'xy' for kind in ('major', 'minor')}, # the grid is enough
+         'axes.titlesize': 'medium', 'legend.frameon': False, 'legend.fontsize': 9,
          'figure.dpi': 100, 'svg.hashsalt': 'minigpt', **dict.fromkeys(INKED, INK)}
 
 def settled(
@@ -67,28 +69,122 @@ def in_style(
 
 # %% ../../nbs/study/figures.ipynb #b2c776ff
 SVG = '{http://www.w3.org/2000/svg}'
-FONT = "'DejaVu Sans',Verdana,sans-serif"
-LONG_FONT = re.compile(r"(font(?:-family)?: (?:[\d.]+px )?)'DejaVu Sans'[^;]*")
+LINK = '{http://www.w3.org/1999/xlink}href'
+FONT = 'DejaVu Sans,Verdana,sans-serif'
+NUMBER = r'-?\d+(?:\.\d+)?(?:e-?\d+)?'
 
-def rounded(text, digits=1):
-    "A text with its numbers rounded"
-    def short(match):
-        value = round(float(match[0]), digits)
-        return f'{value:.{digits}f}'.rstrip('0').rstrip('.')
-    return re.sub(r'-?\d+\.\d+', short, text)
+def short_name(text):
+    "A name of six letters for a text: the same text has the same name, wherever it stands"
+    return 's' + b32encode(crc32(text.encode()).to_bytes(4, 'big')).decode().lower()[:5]
+
+def tenths(text):
+    "A text with its lengths in tenths, as whole numbers"
+    return re.sub(NUMBER, lambda match: str(round(10*float(match[0]))), text)
+
+def tenths_moved(transform):
+    "A transformation of lengths in tenths: angles and factors stay"
+    parts = []
+    for name, values in re.findall(r'(\w+)\((.*?)\)', transform):
+        angle, *center = values.split()
+        if name == 'rotate' and float(angle) == 0: continue
+        if name == 'rotate': parts.append(f'rotate({" ".join([angle, *map(tenths, center)])})')
+        else: parts.append(f'{name}({tenths(values) if name == "translate" else values})')
+    return ' '.join(parts)
 
 def steps(d):
-    "A path as steps from point to point; as it is, but rounded, if it is more than one line of points"
-    points = re.findall(r'[ML] (-?[\d.]+) (-?[\d.]+)', d)
-    if d.count('M') != 1 or re.search(r'[^ML\d\s.-]', d): return rounded(' '.join(d.split()))
-    path = []
-    before = (0, 0)
-    for x, y in points:
-        point = round(10*float(x)), round(10*float(y))
-        if point != before or not path:
-            path.append(f'{(point[0] - before[0])/10:g} {(point[1] - before[1])/10:g}')
-        before = point
-    return ('M' + path[0] + 'l' + ' '.join(path[1:])).replace(' -', '-')
+    "A path in tenths, as steps from point to point; as it is, if it has curves"
+    if re.search(r'[^MLz\d\s.e-]', d): return ' '.join(tenths(d).split())
+    lines = []
+    for line in d.split('M')[1:]:
+        numbers = [round(10*float(number)) for number in re.findall(NUMBER, line)]
+        points = list(zip(numbers[::2], numbers[1::2]))
+        moves = [(x - x0, y - y0) for (x0, y0), (x, y) in zip(points, points[1:])]
+        moves = [move for move in moves if move != (0, 0)] or [(0, 0)]
+        path = ' '.join(f'{x} {y}' for x, y in moves)
+        lines.append(f'M{points[0][0]} {points[0][1]}l{path}{"z" if "z" in line else ""}')
+    level = re.sub(r'l(-?\d+) 0(?=[Mz]|$)', r'h\1', ''.join(lines))
+    return re.sub(r'l0 (-?\d+)(?=[Mz]|$)', r'v\1', level).replace(' -', '-')
+
+def small_style(style):
+    "A style with its lengths in tenths, without spaces and without the names of many fonts"
+    style = re.sub(r"(^|; )font-family: 'DejaVu Sans'[^;]*", '', style).removeprefix('; ')
+    style = re.sub(r"px 'DejaVu Sans'[^;]*", f'px {FONT}', style)           # as older versions write it
+    style = re.sub(rf'{NUMBER}(?=px)|(?<=stroke-width: ){NUMBER}|(?<=stroke-dasharray: )[^;]*|(?<=stroke-dashoffset: ){NUMBER}',
+                   lambda match: tenths(match[0]), style)
+    return style.replace(': ', ':').replace('; ', ';').replace(':0.', ':.')
+
+def marks_by_shape(root):
+    "Keep of the marks of a drawing each shape once; its look stands where it is used: the marks by id"
+    marks = {e.get('id'): e for e in root.iter(SVG + 'path') if 'id' in e.attrib}
+    shapes = {}
+    for e in root.iter(SVG + 'use'):
+        mark = marks[e.get(LINK)[1:]]
+        first = shapes.setdefault(mark.get('d'), mark.get('id'))
+        e.set(LINK, f'#{first}')
+        look = dict(part.split(': ') for style in (e, mark) for part in style.get('style', '').split('; ') if part)
+        e.set('style', '; '.join(map(': '.join, look.items())))
+    for mark in marks.values(): mark.attrib.pop('style', None)
+    return marks
+
+def ticks_as_paths(axis, marks):
+    "Of an axis of a drawing: all tick marks as one path, and all lines of its grid"
+    paths = {} # by look
+    for group in list(axis.iter(SVG + 'g')):
+        for e in list(group):
+            d = e.get('d')
+            if e.tag == SVG + 'use':                         # a mark: its points, where it stands
+                x, y = float(e.get('x')), float(e.get('y'))
+                points = re.findall(r'[ML] (-?[\d.]+) (-?[\d.]+)', marks[e.get(LINK)[1:]].get('d'))
+                places = ' L '.join(f'{x + float(dx):.6f} {y + float(dy):.6f}' for dx, dy in points)
+                d = f'M {places} '
+                if len(set(points)) == 1:                    # of no length
+                    group.remove(e)
+                    continue
+            elif e.tag != SVG + 'path': continue
+            look = e.get('style'), e.get('clip-path', '')
+            if look in paths:
+                paths[look].set('d', paths[look].get('d') + d)
+                group.remove(e)
+            else:
+                paths[look] = e
+                e.tag = SVG + 'path'
+                e.attrib = {name: value for name, value in zip(('d', 'style', 'clip-path'), (d, *look)) if value}
+
+def marks_as_path(group, made):
+    "Of a group of equal marks: one path that shows the mark at each of its points; markers that are made are remembered"
+    looks = {(e.tag, e.get(LINK), e.get('style')) for e in group}
+    if len(group) < 3 or len(looks) > 1 or group[0].tag != SVG + 'use': return
+    places = ' L '.join(f'{e.get("x")} {e.get("y")}' for e in group)
+    if len(set(re.findall(rf'{NUMBER} {NUMBER}', tenths(places)))) < len(group): return # a path would show two as one
+    name = short_name(str(looks))
+    style = f'fill: none; marker: url(#{name})'
+    line = group[0].makeelement(SVG + 'path', {'d': f'M {places}', 'style': style})
+    marker = group[0].makeelement(SVG + 'marker', {'id': name, 'overflow': 'visible', 'markerUnits': 'userSpaceOnUse'})
+    marker.append(group[0])
+    for place in ('x', 'y'): del group[0].attrib[place]
+    group[:] = [line] if name in made else [marker, line]
+    made.add(name)
+
+def classes_for_styles(root):
+    "Replace the styles of a drawing by classes: the rules of the classes"
+    rules = {}
+    for e in root.iter():
+        style = small_style(e.attrib.pop('style', ''))
+        clip = e.attrib.pop('clip-path', '')
+        if clip: style = f'{style};clip-path:{clip}'.removeprefix(';')
+        if not style: continue
+        rules[short_name(style)] = style
+        e.set('class', short_name(style))
+    return ''.join(f'.{name}{{{style}}}' for name, style in rules.items())
+
+def without_bare_groups(e):
+    "Put the content of groups that say nothing in their place, and leave out what is empty"
+    children = []
+    for child in e:
+        without_bare_groups(child)
+        bare = child.tag == SVG + 'g' and not child.attrib
+        children += list(child) if bare else [child]
+    e[:] = [child for child in children if len(child) or child.attrib or child.text]
 
 # %% ../../nbs/study/figures.ipynb #51d2383b
 def small_svg(
@@ -96,33 +192,44 @@ def small_svg(
 )->str: # SVG
     "A figure as a short SVG, with its words as words"
     import matplotlib
+    from matplotlib.collections import QuadMesh
     from xml.etree import ElementTree
     file = StringIO()
     nothing = dict.fromkeys(('Creator', 'Date', 'Format', 'Type'))
-    with matplotlib.rc_context({**STYLE, 'svg.fonttype': 'none', 'path.simplify_threshold': .5}):
-        fig.savefig(file, format='svg', metadata=nothing)
+    squares = fig.findobj(lambda artist: isinstance(artist, QuadMesh) and not artist.get_rasterized())
+    for mesh in squares: mesh.set_rasterized(True)
+    with matplotlib.rc_context({**STYLE, 'svg.fonttype': 'none'}):
+        fig.savefig(file, format='svg', metadata=nothing, dpi=200)
+    for mesh in squares: mesh.set_rasterized(False)
     root = ElementTree.fromstring(file.getvalue())
-    classes = {}
-    defined = {e for defs in root.iter(SVG + 'defs') for e in defs.iter()}
+    marks = marks_by_shape(root)
+    made = set()
+    for group in root.iter(SVG + 'g'):
+        if group.get('id', '').startswith('matplotlib.axis'): ticks_as_paths(group, marks)
+        marks_as_path(group, made)
+    used = {e.get(LINK) for e in root.iter(SVG + 'use')}
     for e in root.iter():
         e.text = (e.text or '').strip() or None
         e.tail = None
         if e.tag == SVG + 'g': e.attrib.pop('id', None)
-        if 'd' in e.attrib: e.set('d', rounded(e.get('d').strip(), 2) if e in defined else steps(e.get('d')))
-        for name in {'x', 'y', 'transform'} & set(e.attrib): e.set(name, rounded(e.get(name)))
-        if e.get('transform', '').startswith('rotate(-0 '): del e.attrib['transform']
-        style = LONG_FONT.sub(rf'\1{FONT}', e.get('style', ''))
-        if style and e not in defined:
-            style = rounded(style, 2).replace(': ', ':').replace('; ', ';')
-            name = f's{crc32(style.encode()):x}'
-            classes[name] = style
-            e.set('class', name)
-            del e.attrib['style']
-    rules = ElementTree.SubElement(root, SVG + 'style')
-    rules.text = ''.join(f'.{name}{{{style}}}' for name, style in classes.items())
+        if e.get('id') in marks and f'#{e.get("id")}' not in used: e.attrib.clear()
+        if 'd' in e.attrib: e.set('d', steps(e.get('d')))
+        if 'id' in e.attrib and e.get('id') not in made: e.set('id', short_name(e.get('id')))
+        if 'clip-path' in e.attrib: e.set('clip-path', f'url(#{short_name(e.get("clip-path")[5:-1])})')
+        if LINK in e.attrib:
+            address = e.attrib.pop(LINK).replace('\n', '')
+            e.set('href', f'#{short_name(address[1:])}' if address.startswith('#') else address)
+        if 'transform' in e.attrib: e.set('transform', tenths_moved(e.get('transform')))
+        if e.get('transform') == '': del e.attrib['transform']
+        if e is root: continue
+        for name in {'x', 'y', 'width', 'height'} & set(e.attrib): e.set(name, tenths(e.get(name)))
+    rules = classes_for_styles(root)
+    root.attrib.update({'viewBox': tenths(root.get('viewBox')), 'font-family': FONT, 'stroke-width': '10'})
+    without_bare_groups(root)
+    ElementTree.SubElement(root, SVG + 'style').text = rules
     ElementTree.register_namespace('', SVG[1:-1])
-    ElementTree.register_namespace('xlink', 'http://www.w3.org/1999/xlink')
-    return ElementTree.tostring(root, encoding='unicode')
+    text = ElementTree.tostring(root, encoding='unicode')
+    return re.sub(r'<[^>\']+>', lambda tag: tag[0].replace('"', "'").replace(' />', '/>'), text) # a notebook doubles "
 
 # %% ../../nbs/study/figures.ipynb #418f4010
 class Shown:
@@ -165,8 +272,8 @@ def draw_box(ax, y, text, parameters='', color='none'):
     from matplotlib.patches import Rectangle
     ink = matplotlib.rcParams['text.color']
     ax.add_patch(Rectangle((1.2, y - .36), 5.6, .72, fc=color, ec=ink, lw=.8))
-    ax.text(4, y, text, ha='center', va='center', fontsize=7.5, linespacing=1.15)
-    if parameters: ax.text(7.1, y, parameters, va='center', fontsize=7.5)
+    ax.text(4, y, text, ha='center', va='center', fontsize=8.5, linespacing=1.1)
+    if parameters: ax.text(7.1, y, parameters, va='center', fontsize=8.5)
 
 def draw_branch(ax, y):
     "A branch that leaves the residual stream above height `y` and is added to it below"
@@ -194,7 +301,7 @@ def plot_model(
     ax = fig.subplots()
     ax.set(xlim=(0, 10), ylim=(9.7, -.5))
     ax.axis('off')
-    ax.text(7.1, 0, 'parameters', va='center', fontsize=7.5)
+    ax.text(7.1, 0, 'parameters', va='center', fontsize=8.5)
     draw_box(ax, 0, f'token ids\nT ≤ {cfg.n_positions}')
     draw_box(ax, 1, f'token embedding\n{vocabulary} × {width}', costs['token embedding'], BLUE)
     positions = f'+ position embedding\n{cfg.n_positions} × {width}'
@@ -221,6 +328,7 @@ def plot_model(
 DASHES = (0, (6, 1, 1, 1, 1, 1))
 LINES_AND_MARKERS = [('-', 'o'), ('--', 's'), ('-.', '^'), (':', 'D'), (DASHES, 'v')]
 LOOKS = dict(zip(EXPERIMENTS, LINES_AND_MARKERS))
+POINTS = 60 # of a training curve: more are closer together than one sees
 
 def draw_legend(legend, ax, **kwargs):
     "Call `legend` with the lines of `ax`, each name once, however many seeds"
@@ -252,7 +360,7 @@ def plot_run(
     above, below = fig.subplots(2, 1, sharex=True)
     draw_band(above, Run(row.path))
     for run in map(Run, runs.path):
-        training, validation = curves(run.path, 100)
+        training, validation = curves(run.path, POINTS)
         smoothed = f'training, mean of {WINDOW} rows'
         above.plot(training.step, training.loss, label=smoothed, **training_look)
         above.plot(validation.step, validation.loss, label='validation, sampled', **validation_look)
@@ -269,7 +377,7 @@ def plot_run(
     above.set(title=f'{label(row.experiment)}\n{settings_line(row)}', ylabel='loss (nats per token)')
     below.set(xlabel='step', ylabel='perplexity')
     draw_legend(above.legend, above, loc='upper right')
-    draw_legend(below.legend, below, loc='center right', bbox_to_anchor=(1, .58))
+    draw_legend(below.legend, below, loc='upper right')
     return settled(fig)
 
 # %% ../../nbs/study/figures.ipynb #a41f0426
@@ -307,7 +415,7 @@ def plot_comparison(
         line, marker = LOOKS[row.experiment]
         look = dict(color=COLORS[row.experiment], ls=line, ms=4, markevery=3, lw=1.1)
         name = label(row.experiment)
-        training, validation = curves(row.path, 100)
+        training, validation = curves(row.path, POINTS)
         axs[0].plot(training.tokens/1e6, training.loss, label=name, **look)
         axs[1].plot(validation.tokens/1e6, validation.loss, marker=marker, label=name, **look)
         for curve in (training, validation):

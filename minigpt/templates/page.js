@@ -692,6 +692,11 @@ function showAll() {
   byId('back').disabled = byId('again').disabled = !added;
 }
 
+// How fast the models compute while they write; the pace and the drawing of the page do not count
+function tokensPerSecond() {
+  return Math.round(run.tokens / Math.max(run.seconds, 1e-4)).toLocaleString('en');
+}
+
 function start() {
   pause();
   panels.forEach(panel => panel.start(byId('prompt').value));
@@ -720,8 +725,8 @@ function pause() {
   clearTimeout(timer);
   timer = null;
   byId('go').textContent = 'Go on';
-  const perSecond = Math.round(run.tokens / run.seconds);
-  const rate = run.seconds ? `${perSecond} tokens per second in this browser. ` : '';
+  byId('speed').textContent = '';
+  const rate = run.tokens ? `${tokensPerSecond()} tokens per second in this browser. ` : '';
   const texts = panels.map(panel => panel.tokenizer.decode(panel.reading.ids.slice(panel.prompt.length)));
   say(`Paused after ${run.tokens} tokens. ${rate}`);
   byId('read-out').textContent = texts.join('. Second model: ');
@@ -741,7 +746,9 @@ function goOn() {
     if (run.rounds >= MOST_TOKENS || !run.going.length) pause();
   }
   showAll();
-  if (timer !== null) timer = setTimeout(goOn, pace ? 1000 / pace : 0);
+  if (timer === null) return;
+  byId('speed').textContent = `${tokensPerSecond()} tokens/s`;
+  timer = setTimeout(goOn, pace ? 1000 / pace : 0);
 }
 
 function go() {
