@@ -426,8 +426,8 @@ def references(study:Study)->dict: # values for the template
                 versions=with_versions(config), device=config['hardware']['name'])
 
 # %% ../nbs/04_report.ipynb #bc26b87e
-SECTIONS = (heading, architecture, dataset, training, performance, training_dynamics, generated,
-            taken_apart, seeing_inside, concluded, observations, wishes_tried, more_text, conclusion, references)
+SECTIONS = (heading, architecture, dataset, training, performance, training_dynamics, generated, taken_apart,
+            seeing_inside, concluded, observations, wishes_tried, more_text, conclusion, references)
 GROUPS = ('model', 'experiments', 'comparison', 'differences', 'parts', 'inside', 'sizes') # of figures
 
 def report_page(

@@ -61,7 +61,7 @@ def fit_law(
         # the height is that above the floor, in the middle of the sizes
         gap, height, exponent = np.exp(np.clip(parameters, -20, 20))
         floor = lowest*math.exp(-gap)
-        exponent = min(exponent, 5.)
+        exponent = min(max(exponent, .05), 5.)
         return LossLaw(floor, middle*height**(1/exponent), exponent)
 
     def residuals(parameters):

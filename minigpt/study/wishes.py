@@ -194,7 +194,7 @@ def wishes_compared(
         table.loc[name, 'verdict'] = better if row.p_holm <= ALPHA else 'not distinguishable'
     return table
 
-# %% ../../nbs/study/wishes.ipynb #1f6fa8ca
+# %% ../../nbs/study/wishes.ipynb #ca5fd387
 def wishes_left(
     study, # a Study
 )->list: # of (title, Experiment or None for a packing), one for each training
@@ -263,10 +263,10 @@ def wishes_tried(study)->dict: # values for the template
                     left=listed(dict.fromkeys(title for title, wish in left)),
                     machine=study.run('exp1').machines[0]['name'])
     found = {}
-    tests = 0
+    tests = ''
     if table is not None:
         compared = wishes_compared(study)
         found = {verdict: listed(rows.title) for verdict, rows in compared.groupby('verdict')}
-        tests = int(compared.p.count())
+        tests = counted(int(compared.p.count()), 'comparison')
     return dict(table=table, take=take, named=listed(titles), found=found, tests=tests,
                 packing=read_packing(study))
