@@ -385,7 +385,7 @@ def _check_size(blocks, train_blocks, valid_blocks):
                          'or raise max_blocks or train_blocks.')
     return batch_size
 
-# %% ../../nbs/share/commands.ipynb #cc2ee039
+# %% ../../nbs/share/commands.ipynb #7a2b4f9e
 def _both_packings(corpus, max_blocks, own):
     "A corpus packed in both ways, and split by document"
     from minigpt.engine.corpus import corpus_named
