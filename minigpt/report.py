@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['NUMBER', 'TEMPLATES', 'STANDS_FOR', 'ASSIGNMENT_BLOCKS', 'PACKED', 'SAID_ELSEWHERE', 'DID', 'SECTIONS', 'GROUPS',
-           'KEPT', 'sides', 'Text', 'section', 'authorship', 'notes', 'with_versions', 'heading', 'gpt_words',
-           'architecture', 'yardstick', 'dataset', 'seed_noise', 'noise_sentence', 'training', 'experiment_words',
-           'change_words', 'found_by_pooling', 'performance', 'dynamics_words', 'curve_words', 'training_dynamics',
-           'written_by', 'generated', 'taken_apart', 'nearest_pair', 'seeing_inside', 'concluded', 'packing_choices',
-           'against_bigram', 'bigram_words', 'findings', 'longer_training', 'challenges', 'observations', 'conclusion',
-           'references', 'report_page', 'report', 'keep']
+           'KEPT', 'KEPT_BESIDE', 'sides', 'Text', 'section', 'authorship', 'notes', 'with_versions', 'heading',
+           'gpt_words', 'architecture', 'yardstick', 'dataset', 'seed_noise', 'noise_sentence', 'training',
+           'experiment_words', 'change_words', 'found_by_pooling', 'performance', 'dynamics_words', 'curve_words',
+           'training_dynamics', 'written_by', 'generated', 'taken_apart', 'nearest_pair', 'seeing_inside', 'concluded',
+           'packing_choices', 'against_bigram', 'bigram_words', 'findings', 'longer_training', 'challenges',
+           'observations', 'conclusion', 'references', 'report_page', 'report', 'keep']
 
 # %% ../nbs/04_report.ipynb #5af3f4aa
 import html, math, re
@@ -32,12 +32,14 @@ from .experiments import EXPERIMENTS, REPORTED, REPORTED_DATA
 from .study.bands import judge
 from .study.dynamics import ENOUGH_SAMPLES, WINDOW
 from .study.figures import drawings, save_drawings
+from .study.forecast import more_text, size_drawings
 from .study.parts import explain
 from .study.statistics import ALPHA, seeds_needed
 from .study.study import Study
 from .study.tables import (attention_table, beside_counting, neighbour_table, other_experiments,
                                   packing_table, power_table, receipt_table, sizes, table_numbers,
                                   verdict_table)
+from .study.wishes import wishes_tried
 from .study.words import (against, changes, counted, interval, label, listed, printed,
                                  settings_line, span)
 
@@ -424,9 +426,9 @@ def references(study:Study)->dict: # values for the template
                 versions=with_versions(config), device=config['hardware']['name'])
 
 # %% ../nbs/04_report.ipynb #bc26b87e
-SECTIONS = (heading, architecture, dataset, training, performance, training_dynamics, generated,
-            taken_apart, seeing_inside, concluded, observations, conclusion, references)
-GROUPS = ('model', 'experiments', 'comparison', 'differences', 'parts', 'inside') # of figures
+SECTIONS = (heading, architecture, dataset, training, performance, training_dynamics, generated, taken_apart,
+            seeing_inside, concluded, observations, wishes_tried, more_text, conclusion, references)
+GROUPS = ('model', 'experiments', 'comparison', 'differences', 'parts', 'inside', 'sizes') # of figures
 
 def report_page(
     study:Study, # the runs
@@ -452,7 +454,7 @@ def report(
     study = Study(results)
     out = Path(out or results)
     check_ours(out/'report.html', 'id="fig6')
-    figures = list(drawings(study))
+    figures = [*drawings(study), *size_drawings(study)]
     save_drawings(figures, out/'figures')
     write_text(out/'report.html', report_page(study, figures, extra))
     return out/'report.html'
@@ -460,6 +462,7 @@ def report(
 # %% ../nbs/04_report.ipynb #3171d4dc
 KEPT = ('config.json', 'history.csv', 'receipt.json', 'samples.json', 'inside.json', 'parts.json',
         'metrics.json')
+KEPT_BESIDE = 'forecast.json', 'packing.json' # of a study, where they are there
 
 def keep(
     results, # a results folder
@@ -471,6 +474,7 @@ def keep(
     runs = [*study.df.path, *study.others.path]
     files = [study.path/'corpus.json'] + [Path(run)/name for run in runs for name in KEPT]
     files += [Path(run)/MANIFEST for run in runs if (Path(run)/MANIFEST).exists()]
+    files += [study.path/name for name in KEPT_BESIDE if (study.path/name).exists()]
     for file in files:
         to = dest/file.relative_to(study.path)
         try:

@@ -385,11 +385,26 @@ def _check_size(blocks, train_blocks, valid_blocks):
                          'or raise max_blocks or train_blocks.')
     return batch_size
 
+# %% ../../nbs/share/commands.ipynb #7a2b4f9e
+def _both_packings(corpus, max_blocks, own):
+    "A corpus packed in both ways, and split by document"
+    from minigpt.engine.corpus import corpus_named
+    from minigpt.study.wishes import PACKINGS
+    return {way: corpus_named(corpus, max_blocks, own, packing=way, split='document') for way in PACKINGS}
+
+def _compare_packings(blocks, ways, *options, **changes):
+    "The wish for stream packing; what keeps it from being tried does not keep the report from being written"
+    from minigpt.study.wishes import try_packings
+    try:
+        try_packings(blocks, ways, *options, **changes)
+    except ValueError as error:
+        print(f'Stream packing was not compared. {error}')
+
 # %% ../../nbs/share/commands.ipynb #dd142f87
 @command
 def minigpt_experiments(
     corpus:str='docs', # preset (docs, report, standin), file or folder of text, or owner/name on the Hub
-    experiments:str='', # some of them, such as exp1,exp4; default: all five
+    experiments:str='', # some of them, such as exp1,exp4, or a group, such as wishes; default: all five
     seeds:str='0', # random seeds, such as 0,1,2
     out:str='runs', # folder for runs
     data:str='data', # folder for corpora
@@ -413,10 +428,13 @@ def minigpt_experiments(
     from minigpt.engine.sources import own_training
     from minigpt.experiments import run_experiments
     from minigpt.report import noise_sentence, report
+    from minigpt.study.forecast import foretell
     from minigpt.study.study import Study
     from minigpt.study.tables import beside_counting
+    from minigpt.study.wishes import with_baseline
     if resume and not backup:
         raise ValueError('--resume goes on from a backup: name its folder with --backup.')
+    experiments = with_baseline(experiments, minutes)
     _check_experiments(experiments)
     seed_numbers = _seed_numbers(seeds)
     own = _own_options(config, split_name, text_column, revision, hub_root)
@@ -426,7 +444,12 @@ def minigpt_experiments(
     batch_size = _check_size(blocks, train_blocks, valid_blocks)
     training = own_training(blocks.limited(train_blocks, valid_blocks), batch_size, epochs, minutes)
     limits = dict(training, minutes=minutes, train_blocks=train_blocks, valid_blocks=valid_blocks)
+    for sentence in foretell(out, blocks, experiments, **limits):
+        print(sentence)  # before the runs, from smaller sizes of the same text
     df = run_experiments(blocks, experiments, seed_numbers, out, backup, resume, **limits)
+    if 'wishes' in experiments.split(','):
+        ways = _both_packings(corpus, max_blocks, own)
+        _compare_packings(blocks, ways, seed_numbers, out, data, hub_root, backup, resume, **limits)
     study = Study(Path(df.path[0]).parents[1], like=_first_with(limits, df.path))
     path = report(study.path, extra=_playing(study, study.path))
     table = beside_counting(study)

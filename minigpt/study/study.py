@@ -57,10 +57,11 @@ def belonging(
 )->tuple: # (the rows that belong together, [(name of a run, why it is left out), …])
     "Runs that agree in all but the seed and what their experiment changes"
     settings = [_of_baseline(Run(path)) for path in df.path]
-    of_this_text = [s for s in settings if fingerprint in (None, s['fingerprint'])]
+    five = [s for s, name in zip(settings, df.experiment) if EXPERIMENTS[name].group == 'assignment']
+    of_this_text = [s for s in five or settings if fingerprint in (None, s['fingerprint'])]
     def agreeing(s): return sum(not _differences(s, other) for other in of_this_text)
     if like is None:
-        most = max(of_this_text or settings, key=agreeing)  # the first of them, where several have the most
+        most = max(of_this_text or five or settings, key=agreeing)  # the first of them, where several have the most
     else:
         most = _of_baseline(Run(like))
     left_out = []
