@@ -30,6 +30,7 @@ from .engine.inside import drawn_to, heads, telling, visible
 from .engine.seals import MANIFEST, check_ours
 from .experiments import EXPERIMENTS, REPORTED, REPORTED_DATA
 from .study.bands import judge
+from .study.beside import has_sixth, same_tokens, set_apart
 from .study.dynamics import ENOUGH_SAMPLES, WINDOW
 from .study.figures import drawings, save_drawings
 from .study.parts import explain
@@ -413,7 +414,7 @@ def conclusion(study:Study)->dict: # values for the template
         best=experiment_words(study.best), unigram=f'{study.best.unigram_perplexity:.1f}',
         bigram=f'{math.exp(study.yardsticks["bigram"]):.1f}',
         against_bigram=against_bigram(study, study.best.name),
-        changes=tried, order=study.order, notes=notes(study))
+        changes=tried, order=study.order, notes=notes(study), apart=set_apart(study))
 
 def references(study:Study)->dict: # values for the template
     "Section 7: works, texts and tools"
@@ -426,7 +427,7 @@ def references(study:Study)->dict: # values for the template
 # %% ../nbs/04_report.ipynb #bc26b87e
 SECTIONS = (heading, architecture, dataset, training, performance, training_dynamics, generated,
             taken_apart, seeing_inside, concluded, observations, conclusion, references)
-GROUPS = ('model', 'experiments', 'comparison', 'differences', 'parts', 'inside') # of figures
+GROUPS = ('model', 'experiments', 'comparison', 'differences', 'parts', 'inside', 'beside') # of figures
 
 def report_page(
     study:Study, # the runs
@@ -437,6 +438,7 @@ def report_page(
     texts = {values.__name__: section(values, study) for values in SECTIONS}
     if not study.beside_assignment: texts['concluded'] = '' # claims about another text
     texts['packing_choices'] = section(packing_choices, study) if study.siblings else ''
+    texts['same_tokens'] = section(same_tokens, study) if has_sixth(study) else ''
     groups = {group: [d for d in figures if d.group == group] for group in GROUPS}
     template = TEMPLATES.get_template('report.html.jinja')
     more = [(title, Markup(text)) for title, text in extra]
