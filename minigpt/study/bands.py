@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..engine.files import read_json, write_text
 from ..engine.trainer import EngineConfig
-from ..experiments import load_runs
+from ..experiments import EXPERIMENTS, load_runs
 from ..model import GPTConfig
 from .statistics import ALPHA, critical
 from .study import belonging
@@ -119,6 +119,9 @@ def write_bands(
     first = Run(df.path[0]).config
     bands = {}
     for name, rows in df.groupby('experiment'):
+        if len(rows) < 2 and EXPERIMENTS[name].group != 'assignment':
+            print(f'{name} gets no band: there is one run of it, and a band takes two.')
+            continue
         runs = [Run(p) for p in rows.path]
         bands[name] = dict(settings=matters(runs[0].config), **band_from(runs))
     kept = read_json(path) if path.exists() else {}
