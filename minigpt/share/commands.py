@@ -529,6 +529,14 @@ def minigpt_push(
         print(f'{hub} was uploaded to {upload(hub, repo_id, private)}')
     return hub
 
+# %% ../../nbs/share/commands.ipynb #e6000071
+def _todays_contestant(cfg):
+    "Today's recipe with at most the parameters of a model, for a benchmark"
+    from minigpt.beyond.recipe import RECIPE, shape_within
+    from minigpt.model import param_counts
+    shape = shape_within(sum(param_counts(cfg).values()), cfg.vocab_size, cfg.n_positions)
+    return {"today's recipe": dict(model=shape, settings=RECIPE, needs='minigpt.beyond.recipe')}
+
 # %% ../../nbs/share/commands.ipynb #4aa020b1
 @command
 def minigpt_bench(
@@ -543,6 +551,7 @@ def minigpt_bench(
     nanogpt:str=None, # folder of a clone of https://github.com/karpathy/nanoGPT, to time it too
     device:str='auto', # cuda, mps, cpu or auto
     out:str='bench', # folder for bench.json and the chart
+    today:bool=False, # time today's recipe with as many parameters, too
 ):
     "The same training step side by side: ours, nanoGPT, transformers, the assignment's recipe"
     from minigpt.model import GPTConfig
@@ -550,7 +559,8 @@ def minigpt_bench(
     cfg = GPTConfig(vocab_size=vocab_size, n_positions=n_positions,
                     n_embd=n_embd, n_layer=n_layer, n_head=n_head)
     _check_writable(out)
-    result = bench(cfg, batch_size, repeats, steps, nanogpt, device)
+    also = _todays_contestant(cfg) if today else None
+    result = bench(cfg, batch_size, repeats, steps, nanogpt, device, also)
     result.save(out)
     figure = plot_bench(result)
     for kind in ('png', 'svg'):

@@ -17,7 +17,7 @@ from ..engine.files import read_json, write_text
 from ..engine.trainer import EngineConfig
 from ..experiments import EXPERIMENTS, load_runs
 from ..model import GPTConfig
-from .statistics import ALPHA, critical
+from .statistics import ALPHA, critical, rows_of
 from .study import belonging
 from ..train import Run
 
@@ -113,7 +113,7 @@ def write_bands(
 )->Path: # `path`
     "Add the bands of a study to those that are kept, or replace them"
     path = Path(path)
-    df, left_out = belonging(load_runs(results))
+    df, left_out = belonging(rows_of(load_runs(results), 'assignment,recipe'))  # other groups have no band
     if left_out:
         print('Left out, because they were not trained like the others:', *map(' '.join, left_out), sep='\n')
     first = Run(df.path[0]).config
