@@ -422,6 +422,7 @@ def references(study:Study)->dict: # values for the template
     name = config['corpus']['name']
     sources = listed(source['source'] for source in study.passport['sources'])
     return dict(of_docs=name == 'docs', of_report=name == 'report', corpus=name, sources=sources,
+                today=has_sixth(study),
                 versions=with_versions(config), device=config['hardware']['name'])
 
 # %% ../nbs/04_report.ipynb #bc26b87e
