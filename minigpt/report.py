@@ -422,8 +422,7 @@ def references(study:Study)->dict: # values for the template
     name = config['corpus']['name']
     sources = listed(source['source'] for source in study.passport['sources'])
     return dict(of_docs=name == 'docs', of_report=name == 'report', corpus=name, sources=sources,
-                today=has_sixth(study),
-                versions=with_versions(config), device=config['hardware']['name'])
+                versions=with_versions(config), device=config['hardware']['name'], today=has_sixth(study))
 
 # %% ../nbs/04_report.ipynb #bc26b87e
 SECTIONS = (heading, architecture, dataset, training, performance, training_dynamics, generated,

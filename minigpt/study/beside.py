@@ -54,16 +54,23 @@ def set_apart(
     if compared is None: return f'{begun}; there are no runs of Exp 3 to compare it with.'
     ours, theirs = study.of(SIXTH).iloc[0], study.of(RIVAL).iloc[0]
     if compared.pairs == 0:
-        return f'{begun}; it has no seed in common with {label(RIVAL)}, with which it is to be compared.'
+        return f'{begun}; it has no seed in common with {label(RIVAL)}, so they cannot be compared.'
     known = interval(compared, 'difference', '+.3f')
     within = 'one seed gives no interval' if known == 'unknown' else f'95 % interval {known}'
-    return (f'{begun}, or {compared.difference:+.3f} nats per token against {label(RIVAL)} on the same seeds '
-            f'({within}), with {budget_words(ours, theirs)}.')
+    return (f'{begun}, or {compared.difference:+.3f} nats per token against {label(RIVAL)} '
+            f'on the same seeds ({within}), with {budget_words(ours, theirs)}.')
 
 # %% ../../nbs/study/beside.ipynb #be600011
-DIFFERENT = {'Kind of model': 'kind', 'Embedding dimension (n_embd)': 'n_embd', 'Layers (n_layer)': 'n_layer',
-             'Attention heads (n_head)': 'n_head', 'Inside the MLP': 'n_inner', 'Dropout': 'dropout',
-             'Learning rate': 'lr', 'Schedule': 'schedule', 'Warm-up': 'warmup', 'Weight decay': 'weight_decay'}
+DIFFERENT = {'Kind of model': 'kind', 'Embedding dimension (n_embd)': 'n_embd',
+             'Layers (n_layer)': 'n_layer', 'Attention heads (n_head)': 'n_head',
+             'Inside the MLP': 'n_inner', 'Dropout': 'dropout', 'Learning rate': 'lr',
+             'Schedule': 'schedule', 'Warm-up': 'warmup', 'Weight decay': 'weight_decay'}
+
+def _settings(config): # of a run
+    "All settings of a run, with what a run of the course's model does not need to say"
+    usual = dict(kind='MiniGPT', n_inner=4*config['model']['n_embd'])
+    kind = {name: config[name] for name in ('kind',) if name in config}
+    return {**usual, **kind, **config['model'], **config['train']}
 
 def same_tokens_table(
     study, # a Study with runs of the recipe
@@ -73,12 +80,9 @@ def same_tokens_table(
     for name in (RIVAL, SIXTH):
         rows = study.of(name)
         if rows.empty: continue
-        config = study.run(name).config
-        settings = dict(kind='MiniGPT', n_inner=4*config['model']['n_embd'])  # where a config does not say it
-        settings.update(config['model'], **config['train'])
-        settings['kind'] = config.get('kind', 'MiniGPT')
-        column = {title: f'{settings[key]}' if key in settings else '–' for title, key in DIFFERENT.items()}
-        column['Optimizer'] = optimizer_words(config['train'])
+        settings = _settings(study.run(name).config)
+        column = {title: str(settings.get(key, '–')) for title, key in DIFFERENT.items()}
+        column['Optimizer'] = optimizer_words(settings)
         column['Parameters'] = f'{rows.n_params.iloc[0]:,}'
         column['Tokens'] = f'{rows.tokens.iloc[0]:,}'
         column['Seeds'] = f'{len(rows)}'
@@ -108,12 +112,13 @@ def same_tokens(
     there = not theirs.empty
     percent = slower = ''
     if there:
-        ended = [mean_losses(rows, name).perplexity[name] for rows, name in ((ours, SIXTH), (theirs, RIVAL))]
-        percent = against(*ended)
+        ended = mean_losses(pd.concat([theirs, ours]), [RIVAL, SIXTH]).perplexity
+        percent = against(ended[SIXTH], ended[RIVAL])
         slower = f'{ours.seconds.mean()/theirs.seconds.mean():.2f}'
     samples = run.samples
     return dict(
-        label=label(SIXTH), rival=label(RIVAL) if there else '', modern=run.config['kind'] == 'ModernGPT',
+        label=label(SIXTH), rival=label(RIVAL) if there else '',
+        modern=run.config['kind'] == 'ModernGPT',
         optimizer=optimizer_words(run.config['train']), percent=percent,
         sentence=set_apart(study).removeprefix(BEGIN),
         slower=slower, within=there and bool(ours.n_params.max() <= theirs.n_params.min()),
