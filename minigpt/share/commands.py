@@ -207,6 +207,16 @@ def minigpt_data(
     print(f'{len(blocks):,} blocks in {blocks.path}, fingerprint {blocks.fingerprint[:12]}')
     return blocks
 
+# %% ../../nbs/share/commands.ipynb #e6000048
+def _one_experiment(name):
+    "The experiment of this name"
+    from minigpt.experiments import experiments_named
+    found = experiments_named(name)
+    if len(found) > 1:
+        several = ', '.join(experiment.name for experiment in found)
+        raise ValueError(f'experiment is {name!r}, which are several ({several}): name one of them.')
+    return found[0]
+
 # %% ../../nbs/share/commands.ipynb #f4c7071a
 @command
 def minigpt_train(
@@ -377,15 +387,6 @@ def _seed_numbers(seeds):
     return [int(seed) for seed in seeds.split(',')]
 
 MAIN_JOB = 'assignment,recipe'  # the groups that are trained where none is named
-
-def _one_experiment(name):
-    "The experiment of this name"
-    from minigpt.experiments import experiments_named
-    found = experiments_named(name)
-    if len(found) > 1:
-        several = ', '.join(experiment.name for experiment in found)
-        raise ValueError(f'experiment is {name!r}, which are several ({several}): name one of them.')
-    return found[0]
 
 def _check_experiments(experiments):
     "Raise if an experiment is unknown, or would be trained twice"
