@@ -191,8 +191,8 @@ def check_experiments():
 def check_bench():
     "The benchmark at a tiny shape"
     said = works('minigpt_bench', '--n_embd', 16, '--n-layer', 1, '--n_head', 2, '--n_positions', 16, '--vocab-size', 64,
-                 '--batch_size', 2, '--steps', 1, '--repeats', 1, '--device', 'cpu', MPLBACKEND='no such backend')
-    assert 'ours' in said and {p.name for p in (tmp/'bench').iterdir()} >= {'bench.json', 'bench.png', 'bench.svg'}
+                 '--batch_size', 2, '--steps', 1, '--repeats', 1, '--device', 'cpu', '--today', MPLBACKEND='no such backend')
+    assert 'ours' in said and "today's recipe" in said and {p.name for p in (tmp/'bench').iterdir()} >= {'bench.json', 'bench.png', 'bench.svg'}
     ok('minigpt_bench, which draws without a backend')
 
 
