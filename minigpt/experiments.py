@@ -10,9 +10,11 @@ __all__ = ['EXPERIMENTS', 'OKABE_ITO', 'COLORS', 'SETTINGS', 'REPORTED', 'REPORT
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Callable
 
 import pandas as pd
 
+from .beyond.recipe import todays_recipe
 from .data import Blocks
 from .engine.files import write_json
 from .engine.run import train_run
@@ -29,12 +31,14 @@ class Experiment:
     scale: dict = field(default_factory=dict)  # setting → factor on the baseline
     values: dict = field(default_factory=dict)  # setting → value in place of the baseline's
     group: str = 'assignment'  # of experiments that are compared with each other
+    build: Callable = None  # the baseline's pair → the pair to begin with, in place of the baseline's
 
     def configs(self,
         model_cfg:GPTConfig, # of the baseline
         cfg:TrainConfig, # of the baseline
     )->tuple: # the pair of this experiment
         "The baseline with this experiment's difference"
+        if self.build: model_cfg, cfg = self.build(model_cfg, cfg)
         base = {**asdict(model_cfg), **asdict(cfg)}
         unknown = sorted({*self.scale, *self.values} - set(base))
         if unknown:
@@ -59,9 +63,10 @@ EXPERIMENTS = {e.name: e for e in (
     Experiment('exp2', 'Higher LR', {'lr': 2}),
     Experiment('exp3', 'Larger embed', {'n_embd': 2}),
     Experiment('exp4', 'Fewer layers', {'n_layer': .5}),
-    Experiment('exp5', 'Larger batch', {'batch_size': 2}))}
+    Experiment('exp5', 'Larger batch', {'batch_size': 2}),
+    Experiment('exp6', "Today's recipe", group='recipe', build=todays_recipe))}
 
-OKABE_ITO = '#0072B2', '#E69F00', '#009E73', '#CC79A7', '#D55E00'  # told apart by colour-blind eyes
+OKABE_ITO = '#0072B2', '#E69F00', '#009E73', '#CC79A7', '#D55E00', '#56B4E9'  # for colour-blind eyes
 COLORS = dict(zip(EXPERIMENTS, OKABE_ITO))
 SETTINGS = 'n_embd', 'n_layer', 'n_head', 'lr', 'batch_size'  # in the assignment's table of experiments
 
@@ -96,7 +101,9 @@ def experiments_named(
     for name in names or ['assignment']:
         found = [e for e in EXPERIMENTS.values() if name in (e.name, e.group)]
         if not found:
-            raise ValueError(f'Unknown experiment {name!r}: choose from {", ".join(EXPERIMENTS)}.')
+            groups = dict.fromkeys(e.group for e in EXPERIMENTS.values())
+            known = f'{", ".join(EXPERIMENTS)}, or from the groups {", ".join(groups)}'
+            raise ValueError(f'Unknown experiment {name!r}: choose from {known}.')
         chosen += found
     return chosen
 
@@ -153,10 +160,10 @@ def run_experiments(
     failed = {}
     for seed in seeds:
         for experiment in chosen:
-            model_cfg, cfg = experiment.configs(*with_settings(base, dict(seed=seed)))
             path = Path(name)/experiment.name/f'seed{seed}'
             copy = Path(backup)/path if backup else None
             try:
+                model_cfg, cfg = experiment.configs(*with_settings(base, dict(seed=seed)))
                 train_run(model_cfg, blocks, cfg, Path(out)/path, experiment.name, backup=copy,
                           resume=copy if resume and copy.exists() else None)
             except (ValueError, RuntimeError, OSError) as error:

@@ -30,6 +30,7 @@ from .engine.inside import drawn_to, heads, telling, visible
 from .engine.seals import MANIFEST, check_ours
 from .experiments import EXPERIMENTS, REPORTED, REPORTED_DATA
 from .study.bands import judge
+from .study.beside import has_sixth, same_tokens, set_apart
 from .study.dynamics import ENOUGH_SAMPLES, WINDOW
 from .study.figures import drawings, save_drawings
 from .study.forecast import more_text, size_drawings
@@ -415,7 +416,7 @@ def conclusion(study:Study)->dict: # values for the template
         best=experiment_words(study.best), unigram=f'{study.best.unigram_perplexity:.1f}',
         bigram=f'{math.exp(study.yardsticks["bigram"]):.1f}',
         against_bigram=against_bigram(study, study.best.name),
-        changes=tried, order=study.order, notes=notes(study))
+        changes=tried, order=study.order, notes=notes(study), apart=set_apart(study))
 
 def references(study:Study)->dict: # values for the template
     "Section 7: works, texts and tools"
@@ -423,12 +424,12 @@ def references(study:Study)->dict: # values for the template
     name = config['corpus']['name']
     sources = listed(source['source'] for source in study.passport['sources'])
     return dict(of_docs=name == 'docs', of_report=name == 'report', corpus=name, sources=sources,
-                versions=with_versions(config), device=config['hardware']['name'])
+                versions=with_versions(config), device=config['hardware']['name'], today=has_sixth(study))
 
 # %% ../nbs/04_report.ipynb #bc26b87e
 SECTIONS = (heading, architecture, dataset, training, performance, training_dynamics, generated, taken_apart,
             seeing_inside, concluded, observations, wishes_tried, more_text, conclusion, references)
-GROUPS = ('model', 'experiments', 'comparison', 'differences', 'parts', 'inside', 'sizes') # of figures
+GROUPS = ('model', 'experiments', 'comparison', 'differences', 'parts', 'inside', 'beside', 'sizes') # of figures
 
 def report_page(
     study:Study, # the runs
@@ -439,6 +440,7 @@ def report_page(
     texts = {values.__name__: section(values, study) for values in SECTIONS}
     if not study.beside_assignment: texts['concluded'] = '' # claims about another text
     texts['packing_choices'] = section(packing_choices, study) if study.siblings else ''
+    texts['same_tokens'] = section(same_tokens, study) if has_sixth(study) else ''
     groups = {group: [d for d in figures if d.group == group] for group in GROUPS}
     template = TEMPLATES.get_template('report.html.jinja')
     more = [(title, Markup(text)) for title, text in extra]

@@ -170,15 +170,16 @@ def check_grading():
 
 
 def check_experiments():
-    "Two experiments from text to report"
-    words = ('minigpt_experiments', '--experiments', 'exp1,exp2', '--max_blocks', 60, '--split', 'block', '--epochs', 1,
+    "Two experiments and the recipe, from text to report"
+    words = ('minigpt_experiments', '--experiments', 'exp1,exp3,exp6', '--max_blocks', 60, '--split', 'block', '--epochs', 1,
              '--out', 'study')
     said = works(*words)
     folder = Path(said.splitlines()[-1])
     assert (tmp/folder).name == 'report.html' and (tmp/folder).stat().st_size > 10_000
     assert works(*words, '--max-blocks=60').splitlines()[-1] == said.splitlines()[-1]  # finished: nothing is trained
     results = (tmp/folder).parent
-    ok('minigpt_experiments, two of them, with a report')
+    assert 'Set apart from these, Exp 6' in said and 'What the same tokens can do' in (tmp/folder).read_text(encoding='utf-8')
+    ok('minigpt_experiments, two of them and the recipe beside them, with a report')
 
     said = works('minigpt_report', '--results', results, '--out', 'there', '--keep-in', 'kept')
     assert Path(said.strip()).name == 'report.html' and (tmp/'there/report.html').exists()
@@ -190,8 +191,8 @@ def check_experiments():
 def check_bench():
     "The benchmark at a tiny shape"
     said = works('minigpt_bench', '--n_embd', 16, '--n-layer', 1, '--n_head', 2, '--n_positions', 16, '--vocab-size', 64,
-                 '--batch_size', 2, '--steps', 1, '--repeats', 1, '--device', 'cpu', MPLBACKEND='no such backend')
-    assert 'ours' in said and {p.name for p in (tmp/'bench').iterdir()} >= {'bench.json', 'bench.png', 'bench.svg'}
+                 '--batch_size', 2, '--steps', 1, '--repeats', 1, '--device', 'cpu', '--today', MPLBACKEND='no such backend')
+    assert 'ours' in said and "today's recipe" in said and {p.name for p in (tmp/'bench').iterdir()} >= {'bench.json', 'bench.png', 'bench.svg'}
     ok('minigpt_bench, which draws without a backend')
 
 
@@ -218,6 +219,8 @@ def check_refusals(run_folder):
         (('minigpt_train', '--dtype', 'float8', *data), "dtype is 'float8'"),
         (('minigpt_train', '--n_head', 3, *data), 'n_head=3'),
         (('minigpt_experiments', '--experiments', 'exp9'), 'exp9'),
+        (('minigpt_train', '--experiment', 'exp9', *data), 'exp9'),
+        (('minigpt_train', '--experiment', 'assignment', *data), 'name one of them'),
         (('minigpt_experiments', '--seeds', '0;1'), "seeds is '0;1'"),
         (('minigpt_experiments', '--resume'), 'backup'),
         (('minigpt_generate', '--model', 'nowhere', '--prompt', 'The'), 'nowhere'),

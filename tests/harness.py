@@ -1,7 +1,7 @@
 """An exported model in lm-evaluation-harness, on a file of one's own: the same bits per byte as ours.
 
     pip install lm_eval accelerate
-    python tests/harness.py runs/docs/exp1/seed0/model
+    python tests/harness.py runs/docs/exp6/seed0/model
 
 The harness takes a folder as `pretrained`, and a task from a YAML file that names the data. What it needs of the export
 is the length of the context, a tokenizer that it can load, and an end-of-text token, which it puts before each text.
@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer
 
-from minigpt.model import MiniGPT
+from minigpt.beyond.model import read_model
 
 TASK = '''
 task: my_text
@@ -54,7 +54,7 @@ def of_harness(model, folder):
 @torch.no_grad()
 def of_ours(where):
     "The same by hand: each token once, in full windows, the first after an end of text"
-    model, tokenizer = MiniGPT.from_pretrained(where), AutoTokenizer.from_pretrained(where)
+    model, tokenizer = read_model(where).eval(), AutoTokenizer.from_pretrained(where)
     context, nats, n_bytes = model.cfg.n_positions, 0., 0
     for text in TEXTS:
         ids = torch.tensor([tokenizer.eos_token_id, *tokenizer(text, verbose=False).input_ids])

@@ -10,7 +10,7 @@ __all__ = ['PEERS', 'LOSSES', 'RandomBlocks', 'Job', 'plain_loss', 'torch_loss',
 # %% ../../nbs/engine/bench.ipynb #a6316642
 import importlib.util, json, math, os, subprocess, sys, tempfile, time
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 
 from ..data import Blocks, Corpus
 from .files import write_json
-from ..model import GPTConfig, MiniGPT, flops_per_token
+from ..model import MODELS, GPTConfig, MiniGPT, flops_per_token
 
 # %% ../../nbs/engine/bench.ipynb #58b97a87
 from .hardware import choose_dtype, deterministic, hardware, matmul_rate, versions
@@ -58,6 +58,8 @@ class Job:
     nanogpt: str = None  # folder of a clone
     n_blocks: int = 65_536  # to draw from
     threads: int = None  # of the processor; None: PyTorch's choice
+    settings: dict = field(default_factory=dict)  # of a run, where they are not the usual ones
+    needs: str = ''  # a module to import first, where the kind of the model or the optimizer is defined
 
     @property
     def setting(self):
@@ -81,13 +83,15 @@ class Job:
 
     def to_json(self):
         "A line of JSON"
-        return json.dumps(asdict(self))
+        return json.dumps(dict(asdict(self), kind=self.model.kind))
 
     @classmethod
     def from_json(cls, text):
         "The job that `to_json` wrote"
         fields = json.loads(text)
-        fields['model'] = GPTConfig(**fields['model'])
+        if fields['needs']:
+            importlib.import_module(fields['needs'])
+        fields['model'] = MODELS[fields.pop('kind')].Config(**fields['model'])
         return cls(**fields)
 
 # %% ../../nbs/engine/bench.ipynb #bcf5da43
@@ -121,7 +125,7 @@ def _batches(job):
 def _ours(job):
     "The step of a run"
     cfg = EngineConfig(epochs=1000, batch_size=job.batch_size, device=job.device, dtype=job.dtype)
-    trainer = RobustTrainer(job.model, job.blocks, cfg)
+    trainer = RobustTrainer(job.model, job.blocks, replace(cfg, **job.settings))
     batches = trainer.batches()
 
     def step():
@@ -213,6 +217,7 @@ def _products(job):
 # %% ../../nbs/engine/bench.ipynb #1b746a2d
 PEERS = {
     'ours': _ours,
+    "today's recipe": _ours,
     'nanoGPT': _nanogpt,
     'transformers': _transformers,
     'recipe': _recipe,
@@ -434,6 +439,7 @@ def matmul_rates(
 def contestants(
     job:Job, # the shape, and where
     rates:dict, # of matmul_rates
+    also=(), # further jobs
 )->list: # a Job for each contestant and setting
     "Who takes part, and in which settings"
     fastest = max(rates, key=rates.get)
@@ -441,7 +447,7 @@ def contestants(
     libraries = ['transformers']
     if job.nanogpt:
         libraries.insert(0, 'nanoGPT')
-    jobs = [replace(job, who='ours', dtype='auto')]
+    jobs = [replace(job, who='ours', dtype='auto'), *also]
     for who in libraries:
         for dtype in dtypes:
             jobs.append(replace(job, who=who, dtype=dtype))
@@ -472,12 +478,18 @@ def race_results(
         row['seconds'] = seconds
         row['kernel'] = system/cpu if cpu else 0.
         row['memory_mb'] = math.nan if worker.job.who == 'products' else rounds.memory.max()
-        row['matmul_share'] = flops/seconds/rates[dtype]
+        work = flops if worker.job.model == workers[0].job.model else _step_flops(worker.job)
+        row['matmul_share'] = work/seconds/rates[dtype]
         rows.append(row)
     table = pd.DataFrame(rows)
     table['speedup'] = table.rate[0]/table.rate
     table['memory_share'] = table.memory_mb[0]/table.memory_mb
     return table
+
+def _step_flops(job):
+    "In the matrix products of a step of a model, without those of its optimizer"
+    count = getattr(type(job.model), 'flops_per_token', flops_per_token)
+    return 3*sum(count(job.model).values())*job.rows
 
 def fastest_settings(
     table:pd.DataFrame, # of race_results
@@ -568,6 +580,7 @@ def bench(
     steps:int=None, # of each in a round; None: as many as take about a second
     nanogpt=None, # folder of a clone of nanoGPT
     device:str='auto', # 'cuda', 'mps', 'cpu' or the best there is
+    also=None, # name → fields of a `Job` that are different for it; of contestants beside the usual ones
 )->Bench:
     "Race the contestants at one shape, and then the losses"
     _check_arguments(cfg, batch_size, repeats, steps, nanogpt)
@@ -577,7 +590,8 @@ def bench(
         job = replace(job, nanogpt=str(nanogpt))
     rates_before = matmul_rates(job.device)
 
-    step_workers, failed = race(contestants(job, rates_before), repeats, steps)
+    others = [replace(job, who=who, **{'dtype': 'auto', **fields}) for who, fields in (also or {}).items()]
+    step_workers, failed = race(contestants(job, rates_before, others), repeats, steps)
     if not step_workers or step_workers[0].job.who != 'ours':
         raise ValueError(f'Our own step failed: {failed[0]["note"]}.')
 
@@ -588,9 +602,8 @@ def bench(
 
     rates_after = matmul_rates(job.device)
     rates = {dtype: max(rates_before[dtype], rates_after[dtype]) for dtype in rates_before}
-    flops = flops_per_token(cfg)  # forward; backward has twice as many
-    step_flops = 3*sum(flops.values())*job.rows
-    loss_flops = 3*flops['output layer']*job.rows
+    step_flops = _step_flops(job)
+    loss_flops = 3*flops_per_token(cfg)['output layer']*job.rows  # forward, and backward twice as many
     about = dict(
         model=asdict(cfg), batch_size=batch_size, repeats=repeats,
         hardware=where, versions=versions(), matmul_rates=rates)

@@ -207,6 +207,16 @@ def minigpt_data(
     print(f'{len(blocks):,} blocks in {blocks.path}, fingerprint {blocks.fingerprint[:12]}')
     return blocks
 
+# %% ../../nbs/share/commands.ipynb #e6000048
+def _one_experiment(name):
+    "The experiment of this name"
+    from minigpt.experiments import experiments_named
+    found = experiments_named(name)
+    if len(found) > 1:
+        several = ', '.join(experiment.name for experiment in found)
+        raise ValueError(f'experiment is {name!r}, which are several ({several}): name one of them.')
+    return found[0]
+
 # %% ../../nbs/share/commands.ipynb #f4c7071a
 @command
 def minigpt_train(
@@ -241,6 +251,7 @@ def minigpt_train(
     backup:str=None, # folder on another disk for a copy of the run
     resume:str=None, # such a folder, from another machine, to go on from
     save_minutes:float=10., # time between checkpoints
+    experiment:str=None, # what this experiment, such as exp6, makes of the settings above
 ):
     "Train one model, or go on where it stopped; torchrun starts it on several processes"
     from minigpt.engine.corpus import build_corpus, corpus_named
@@ -251,6 +262,9 @@ def minigpt_train(
     from minigpt.experiments import study_folder
     from minigpt.study.dynamics import left_out_steps
     from minigpt.train import defaults
+    named = _one_experiment(experiment) if experiment else None
+    if named and name == 'custom':
+        name = named.name
     settings = dict(epochs=2 if epochs is None else epochs, lr=lr, schedule=schedule, warmup=warmup,
                     minutes=minutes, train_blocks=train_blocks, valid_blocks=valid_blocks,
                     seed=seed, device=device, dtype=dtype, compile=compile)
@@ -269,6 +283,8 @@ def minigpt_train(
         say = print if leads else lambda line: None
         settings.update(own_training(chosen, settings['batch_size'], epochs, minutes, say))
         cfg = replace(cfg, **settings)
+        if named:
+            model_cfg, cfg = named.configs(model_cfg, cfg)
         folder = Path(out)/study_folder(blocks, train_blocks)/name/f'seed{seed}'
         run = train_run(model_cfg, blocks, cfg, folder, name, backup, resume, save_minutes)
         if leads:
@@ -278,9 +294,17 @@ def minigpt_train(
     return run
 
 # %% ../../nbs/share/commands.ipynb #5ea1000d
+class _AnyKind:
+    "Stands for the class of a model whose kind is read from its folder"
+    @staticmethod
+    def from_pretrained(where):
+        "The model in a folder, or of a name on the Hub"
+        from minigpt.beyond.model import read_model
+        return read_model(where)
+
 def _model_folder(name):
     "Where the model of this name is, and of which class: a run keeps it in a folder of its own"
-    from minigpt.model import MODELS
+    import minigpt.beyond.model  # so that its kind is known, too
     from minigpt.train import Run
     place = Path(name)
     if (place/'model').is_dir():
@@ -291,7 +315,7 @@ def _model_folder(name):
     inside = sorted(place.glob('**/seed*/model')) if place.is_dir() else []
     if inside:
         raise ValueError(f'{place} is a folder of runs: name one of them, such as {inside[0].parent}.')
-    return str(name), MODELS['MiniGPT']
+    return str(name), _AnyKind
 
 # %% ../../nbs/share/commands.ipynb #0dd1919d
 @command
@@ -329,8 +353,11 @@ def minigpt_generate(
 
 # %% ../../nbs/share/commands.ipynb #7e9a1c01
 def _playing(study, folder):
-    "The page that plays the baseline beside the best model, as a further section of the report"
+    "The page that plays two models beside each other, as a further section of the report"
+    from minigpt.study.beside import SIXTH, has_sixth
     names = dict.fromkeys((study.baseline.name, study.best.name))
+    if has_sixth(study) and (study.run(SIXTH).path/'model').is_dir():
+        names = dict.fromkeys((study.best.name, SIXTH))
     runs = [study.run(name) for name in names]
     if not all((run.path/'model').is_dir() for run in runs):
         return ()
@@ -358,6 +385,9 @@ def minigpt_report(
 def _seed_numbers(seeds):
     "'0,1,2' -> [0, 1, 2]"
     return [int(seed) for seed in seeds.split(',')]
+
+MAIN_JOB = 'assignment,recipe'  # the groups that are trained where none is named
+
 def _check_experiments(experiments):
     "Raise if an experiment is unknown, or would be trained twice"
     from minigpt.experiments import experiments_named
@@ -373,6 +403,20 @@ def _first_with(settings, paths):
     trained = [(path, Run(path).config['train']) for path in paths]
     agreeing = (path for path, train in trained if all(train.get(k) == v for k, v in settings.items()))
     return next(agreeing, None)
+
+def _of_the_assignment(path):
+    "Is a run one of those that a report compares?"
+    from minigpt.experiments import EXPERIMENTS
+    from minigpt.train import Run
+    return EXPERIMENTS[Run(path).config['experiment']].group == 'assignment'
+
+def _say_alone(df, settings):
+    "What runs came to, where there is nothing of the assignment to compare them with in a report"
+    agreeing = [_first_with(settings, [path]) is not None for path in df.path]
+    shown = df[agreeing].rename(columns=dict(val_perplexity='perplexity'))
+    print(shown[['experiment', 'seed', 'perplexity', 'path']].round(2).to_string(index=False))
+    print('A report compares experiments of the assignment, and none of them has been trained like this: '
+          'give the same command with --experiments assignment.')
 
 def _check_size(blocks, train_blocks, valid_blocks):
     "The baseline's batch size; raise if these blocks are not there, or too few to compare batches"
@@ -404,7 +448,7 @@ def _compare_packings(blocks, ways, *options, **changes):
 @command
 def minigpt_experiments(
     corpus:str='docs', # preset (docs, report, standin), file or folder of text, or owner/name on the Hub
-    experiments:str='', # some of them, such as exp1,exp4, or a group, such as wishes; default: all five
+    experiments:str='', # some, such as exp1,exp4, or groups, such as wishes; default: assignment,recipe, which are all six
     seeds:str='0', # random seeds, such as 0,1,2
     out:str='runs', # folder for runs
     data:str='data', # folder for corpora
@@ -428,13 +472,14 @@ def minigpt_experiments(
     from minigpt.engine.sources import own_training
     from minigpt.experiments import run_experiments
     from minigpt.report import noise_sentence, report
+    from minigpt.study.beside import has_sixth, set_apart
     from minigpt.study.forecast import foretell
     from minigpt.study.study import Study
     from minigpt.study.tables import beside_counting
     from minigpt.study.wishes import with_baseline
     if resume and not backup:
         raise ValueError('--resume goes on from a backup: name its folder with --backup.')
-    experiments = with_baseline(experiments, minutes)
+    experiments = with_baseline(experiments or MAIN_JOB, minutes)
     _check_experiments(experiments)
     seed_numbers = _seed_numbers(seeds)
     own = _own_options(config, split_name, text_column, revision, hub_root)
@@ -450,12 +495,17 @@ def minigpt_experiments(
     if 'wishes' in experiments.split(','):
         ways = _both_packings(corpus, max_blocks, own)
         _compare_packings(blocks, ways, seed_numbers, out, data, hub_root, backup, resume, **limits)
-    study = Study(Path(df.path[0]).parents[1], like=_first_with(limits, df.path))
+    like = _first_with(limits, df.path)
+    if like and not _of_the_assignment(like):
+        return _say_alone(df, limits)
+    study = Study(Path(df.path[0]).parents[1], like=like)
     path = report(study.path, extra=_playing(study, study.path))
     table = beside_counting(study)
     table = table.sort_values('Perplexity', key=lambda column: column.astype(float))
     print(table.to_string(index=False))
     print(noise_sentence(study))
+    if has_sixth(study):
+        print(set_apart(study))
     print(*study.cautions, path, sep='\n')  # the report comes last, when it is there
 
 # %% ../../nbs/share/commands.ipynb #7e9a1c06
@@ -502,6 +552,14 @@ def minigpt_push(
         print(f'{hub} was uploaded to {upload(hub, repo_id, private)}')
     return hub
 
+# %% ../../nbs/share/commands.ipynb #e6000071
+def _todays_contestant(cfg):
+    "Today's recipe with at most the parameters of a model, for a benchmark"
+    from minigpt.beyond.recipe import RECIPE, shape_within
+    from minigpt.model import param_counts
+    shape = shape_within(sum(param_counts(cfg).values()), cfg.vocab_size, cfg.n_positions)
+    return {"today's recipe": dict(model=shape, settings=RECIPE, needs='minigpt.beyond.recipe')}
+
 # %% ../../nbs/share/commands.ipynb #4aa020b1
 @command
 def minigpt_bench(
@@ -516,6 +574,7 @@ def minigpt_bench(
     nanogpt:str=None, # folder of a clone of https://github.com/karpathy/nanoGPT, to time it too
     device:str='auto', # cuda, mps, cpu or auto
     out:str='bench', # folder for bench.json and the chart
+    today:bool=False, # time today's recipe with as many parameters, too
 ):
     "The same training step side by side: ours, nanoGPT, transformers, the assignment's recipe"
     from minigpt.model import GPTConfig
@@ -523,7 +582,8 @@ def minigpt_bench(
     cfg = GPTConfig(vocab_size=vocab_size, n_positions=n_positions,
                     n_embd=n_embd, n_layer=n_layer, n_head=n_head)
     _check_writable(out)
-    result = bench(cfg, batch_size, repeats, steps, nanogpt, device)
+    also = _todays_contestant(cfg) if today else None
+    result = bench(cfg, batch_size, repeats, steps, nanogpt, device, also)
     result.save(out)
     figure = plot_bench(result)
     for kind in ('png', 'svg'):

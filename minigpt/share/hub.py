@@ -23,7 +23,8 @@ from ..engine.seals import (
     MANIFEST, check_seals, manifest_of, open_run, read_part, seal, sha256_of, unlike)
 from ..experiments import EXPERIMENTS
 from ..report import STANDS_FOR
-from ..study.words import listed
+from ..study.beside import SIXTH
+from ..study.words import listed, optimizer_words
 from ..train import Run
 
 # %% ../../nbs/share/hub.ipynb #9404a6e7
@@ -236,7 +237,7 @@ def card_settings(
     settings = {'parameters': f'{metrics["n_params"]:,}'}
     settings['kind'] = _kind(run)
     settings.update(config['model'])
-    settings['optimizer'] = 'AdamW'
+    settings['optimizer'] = optimizer_words(train)
     settings.update({name: train[name] for name in SHOWN})
     settings.update({name: train[name] for name in SHOWN_IF_SET if train.get(name) is not None})
     settings['steps'] = f'{metrics["steps"]:,}'
@@ -261,7 +262,7 @@ def _card_template():
     return words.get_template('model_card.md.jinja')
 
 # %% ../../nbs/share/hub.ipynb #64ec185a
-ARCHITECTURES = dict(gpt2='GPT-2', llama='Llama') # model_type -> as it is written
+ARCHITECTURES = dict(gpt2='GPT-2', llama='Llama', qwen3='Qwen3') # model_type -> as it is written
 
 def _experiment_title(run):
     "Title and name of the run's experiment; the name alone, if it is none of ours"
@@ -285,6 +286,7 @@ def model_card(
     return _card_template().render(
         head=card_head(run, repo_id).to_yaml(), repo_id=repo_id, name=repo_id.split('/')[1],
         architecture=ARCHITECTURES.get(model_type, model_type), experiment=_experiment_title(run),
+        apart=config['experiment'] == SIXTH,
         metrics=run.metrics, results=card_results(run), results_by_source=_results_by_source(run),
         n_seeds=len(sisters(run)), corpus=corpus, fingerprint=config['fingerprint'],
         data=card_texts(run), settings=card_settings(run),

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..engine.files import read_json, write_text
 from ..engine.trainer import EngineConfig
-from ..experiments import load_runs
+from ..experiments import EXPERIMENTS, load_runs
 from ..model import GPTConfig
 from .statistics import ALPHA, critical, rows_of
 from .study import belonging
@@ -113,12 +113,15 @@ def write_bands(
 )->Path: # `path`
     "Add the bands of a study to those that are kept, or replace them"
     path = Path(path)
-    df, left_out = belonging(rows_of(load_runs(results)))  # other groups have no band
+    df, left_out = belonging(rows_of(load_runs(results), 'assignment,recipe'))  # other groups have no band
     if left_out:
         print('Left out, because they were not trained like the others:', *map(' '.join, left_out), sep='\n')
     first = Run(df.path[0]).config
     bands = {}
     for name, rows in df.groupby('experiment'):
+        if len(rows) < 2 and EXPERIMENTS[name].group != 'assignment':
+            print(f'{name} gets no band: there is one run of it, and a band takes two.')
+            continue
         runs = [Run(p) for p in rows.path]
         bands[name] = dict(settings=matters(runs[0].config), **band_from(runs))
     kept = read_json(path) if path.exists() else {}

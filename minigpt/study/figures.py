@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['INK', 'INKED', 'STYLE', 'settled', 'styled', 'in_style', 'small_svg', 'Shown', 'small_png', 'show', 'plot_model',
-           'plot_run', 'plot_comparison', 'as_svg', 'for_page', 'Drawing', 'drawings', 'save_drawings']
+           'plot_run', 'plot_comparison', 'plot_beside', 'as_svg', 'for_page', 'Drawing', 'drawings', 'save_drawings']
 
 # %% ../../nbs/study/figures.ipynb #8457a022
 import math, re
@@ -22,9 +22,10 @@ from markupsafe import Markup, escape
 from ..engine.inside import plot_attention, plot_next
 from ..engine.files import write_text
 from ..engine.seals import check_ours, is_ours
-from ..experiments import COLORS, EXPERIMENTS, load_runs
+from ..experiments import COLORS, EXPERIMENTS, experiments_named, load_runs
 from ..model import GPTConfig, param_counts
 from .bands import draw_band
+from .beside import RIVAL, SIXTH, has_sixth
 from .dynamics import WINDOW, curves
 from .parts import plot_apart, plot_gain
 from .statistics import interval_plot
@@ -326,7 +327,8 @@ def plot_model(
 
 # %% ../../nbs/study/figures.ipynb #a1ed583d
 DASHES = (0, (6, 1, 1, 1, 1, 1))
-LINES_AND_MARKERS = [('-', 'o'), ('--', 's'), ('-.', '^'), (':', 'D'), (DASHES, 'v')]
+LONG_DASHES = (0, (8, 2))
+LINES_AND_MARKERS = [('-', 'o'), ('--', 's'), ('-.', '^'), (':', 'D'), (DASHES, 'v'), (LONG_DASHES, 'P')]
 LOOKS = dict(zip(EXPERIMENTS, LINES_AND_MARKERS))
 POINTS = 60 # of a training curve: more are closer together than one sees
 
@@ -428,6 +430,31 @@ def plot_comparison(
     draw_bars(axs[2], df, mean_perplexity(df) if perplexity is None else perplexity)
     return settled(fig)
 
+# %% ../../nbs/study/figures.ipynb #e6000032
+@in_style
+def plot_beside(
+    ours:pd.DataFrame, # the rows of one experiment: its seeds
+    theirs:pd.DataFrame, # those of another one; may be empty
+): # a matplotlib figure
+    "Figure 12: the sampled validation loss of two experiments, and the band of the first where there is one"
+    from matplotlib.figure import Figure
+    fig = Figure(figsize=(4.6, 3.6), layout='constrained')
+    ax = fig.subplots()
+    draw_band(ax, Run(ours.path.iloc[0]))
+    late = [] # losses after the first tenth of a run
+    for row in pd.concat([theirs, ours]).itertuples():
+        line, marker = LOOKS[row.experiment]
+        look = dict(color=COLORS[row.experiment], ls=line, marker=marker, ms=3.5, markevery=3, lw=1.2)
+        _, validation = curves(row.path)
+        ax.plot(validation.step, validation.loss, label=label(row.experiment), **look)
+        late += list(validation.loss[validation.step >= .1*row.steps])
+    bigram = Run(ours.path.iloc[0]).metrics['baselines']['bigram']
+    ax.axhline(bigram, color=INK, ls=':', lw=1, label='bigram model')
+    if late: ax.set_ylim(min(*late, bigram) - .05, max(*late, bigram) + .05)
+    ax.set(xlabel='step', ylabel='loss (nats per token)')
+    draw_legend(ax.legend, ax, loc='upper right')
+    return settled(fig)
+
 # %% ../../nbs/study/figures.ipynb #20045994
 @in_style
 def as_svg(
@@ -454,7 +481,7 @@ def for_page(
 class Drawing:
     "A figure of the page"
     group: str # where on the page it stands
-    number: object # 1 to 11, or 'A'
+    number: object # 1 to 12, or 'A'
     shows: str # what it shows
     fig: object # the matplotlib figure
     width: str = '' # 'wide' or 'narrow' where the screen decides whether it is shown
@@ -483,7 +510,7 @@ def drawings(
     if study.shape is not None:
         shows = f'the model of {label(base)}, from tokens to probabilities'
         yield Drawing('model', 'A', shows, styled(plot_model, study.shape))
-    for number, name in enumerate(EXPERIMENTS, 1):
+    for number, name in enumerate([e.name for e in experiments_named()], 1):
         if name not in means.index: continue
         shows = f'training and validation loss and perplexity of {label(name)}'
         yield Drawing('experiments', number, shows, plot_run(study.of(name)))
@@ -503,6 +530,9 @@ def drawings(
     yield Drawing('inside', 10, shows, styled(plot_attention, study.inside))
     shows = f'what {label(best)} expects after the sentence'
     yield Drawing('inside', 11, shows, styled(plot_next, study.inside, COLORS[best]))
+    if has_sixth(study):
+        shows = f'sampled validation loss of {label(SIXTH)}, beside {label(RIVAL)}'
+        yield Drawing('beside', 12, shows, plot_beside(study.of(SIXTH), study.of(RIVAL)))
 
 # %% ../../nbs/study/figures.ipynb #3b19ef5e
 def save_drawings(

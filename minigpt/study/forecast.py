@@ -259,12 +259,12 @@ def foretell(
     study = study_folder(blocks, changes.get('train_blocks'))
     likes, below = {}, {}
     for name, experiment in EXPERIMENTS.items():
-        model_cfg, cfg = experiment.configs(*base)
-        likes[name] = dict(kind=model_cfg.kind, model=asdict(model_cfg), train=asdict(cfg),
-                           fingerprint=blocks.fingerprint)
         try:
+            model_cfg, cfg = experiment.configs(*base)
+            likes[name] = dict(kind=model_cfg.kind, model=asdict(model_cfg), train=asdict(cfg),
+                               fingerprint=blocks.fingerprint)
             rungs = ladder_of_sizes(out, blocks.corpus.name, name, likes[name])
-        except ValueError:  # it has no rung yet
+        except ValueError:  # it has no rung yet, or no shape for this vocabulary
             continue
         below[name] = rungs[rungs.blocks < n_train]
     sentences = []

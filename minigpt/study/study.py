@@ -7,6 +7,7 @@ __all__ = ['belonging', 'Study']
 
 # %% ../../nbs/study/study.ipynb #802da7e1
 import math
+from dataclasses import asdict
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -15,6 +16,7 @@ import pandas as pd
 
 from ..engine.seals import ANYWHERE, damaged, read_part, what_decides
 from ..engine.sources import is_own
+from ..engine.trainer import EngineConfig
 from ..experiments import EXPERIMENTS, REPORTED, experiments_named, load_runs
 from ..model import GPTConfig
 from .claims import claims
@@ -25,19 +27,31 @@ from .words import CHANGED, label
 from ..train import Run
 
 # %% ../../nbs/study/study.ipynb #5ea30002
+def _decided_by(experiment):
+    "The settings that an experiment decides itself, whatever those of the baseline are"
+    decided = set(experiment.values)
+    if experiment.build:
+        before, after = {}, {}
+        configs = GPTConfig(), EngineConfig()
+        for settings, pair in ((before, configs), (after, experiment.build(*configs))):
+            for config in pair:
+                settings.update(asdict(config), kind=pair[0].kind)
+        decided.update(name for name in after if name not in before or before[name] != after[name])
+    return decided
+
 def _of_baseline(run):
-    "The settings of a run with its experiment's change taken back; what is not known then is left out"
+    "The settings of a run with its experiment's change taken back, and those that its experiment decides"
     config = run.config
     settings = what_decides(config)
     for name in ('seed', *ANYWHERE):
         settings.pop(name, None)
     settings['precision'] = config['hardware']['dtype']
     experiment = EXPERIMENTS[config['experiment']]
+    decided = {name: settings.pop(name) for name in _decided_by(experiment) if name in settings}
     for name, factor in experiment.scale.items():
-        settings[name] = settings[name]/factor
-    for name in experiment.values:
-        settings.pop(name, None)
-    return settings
+        if name in settings:
+            settings[name] = settings[name]/factor
+    return settings, decided
 
 def _equal(a, b):
     "Are two values of a setting the same, up to the rounding of a product?"
@@ -56,23 +70,28 @@ def belonging(
     like=None, # folder of the run that they must agree with; None: one that most agree with
 )->tuple: # (the rows that belong together, [(name of a run, why it is left out), …])
     "Runs that agree in all but the seed and what their experiment changes"
-    settings = [_of_baseline(Run(path)) for path in df.path]
+    settings, decided = zip(*[_of_baseline(Run(path)) for path in df.path])
     five = [s for s, name in zip(settings, df.experiment) if EXPERIMENTS[name].group == 'assignment']
     of_this_text = [s for s in five or settings if fingerprint in (None, s['fingerprint'])]
-    def agreeing(s): return sum(not _differences(s, other) for other in of_this_text)
-    if like is None:
-        most = max(of_this_text or five or settings, key=agreeing)  # the first of them, where several have the most
-    else:
-        most = _of_baseline(Run(like))
+    of_all = of_this_text or five or settings
+    known = max(map(len, of_all))  # by the runs whose experiments decide nothing
+    full = [s for s in of_all if len(s) == known]
+    most = _most_usual(full, of_this_text) if like is None else _of_baseline(Run(like))[0]
     left_out = []
     keep = []
-    for row, mine in zip(df.itertuples(), settings):
-        different = _differences(mine, most)
+    for row, mine, own in zip(df.itertuples(), settings, decided):
+        sisters = [d for name, d, s in zip(df.experiment, decided, settings)
+                   if name == row.experiment and not _differences(s, most)]
+        different = {**_differences(mine, most), **_differences(own, _most_usual(sisters or [own], sisters))}
         keep.append(not different)
         if different:
             why = [f'{name} {_short(here)}, not {_short(there)}' for name, (here, there) in different.items()]
             left_out.append((f'{row.experiment} seed {row.seed}', ', '.join(why)))
     return df[keep].reset_index(drop=True), left_out
+
+def _most_usual(settings, others):
+    "Those with which the most of the others agree; the first of them, where several have the most"
+    return max(settings, key=lambda mine: sum(not _differences(mine, other) for other in others))
 
 def _short(value):
     "A value of a setting in a sentence"
@@ -107,7 +126,8 @@ class Study:
         name:str, # of an experiment
     )->pd.DataFrame:
         "The rows of one experiment: its seeds"
-        return self.df[self.df.experiment == name]
+        rows = self.others if name in set(self.others.experiment) else self.df
+        return rows[rows.experiment == name]
 
     @cached_property
     def cautions(self):
@@ -116,16 +136,18 @@ class Study:
         if self.left_out:
             runs = '; '.join(f'{name} ({why})' for name, why in self.left_out)
             said.append('Left out, because they were not trained like the others: ' + runs + '.')
-        for row, run in zip(self.df.itertuples(), self.runs):
-            if lost := left_out_steps(run):
-                said.append(f'{row.experiment} seed {row.seed}: {lost}')
+        for rows in (self.df, self.others):
+            for row in rows.itertuples():
+                if lost := left_out_steps(Run(row.path)):
+                    said.append(f'{row.experiment} seed {row.seed}: {lost}')
         return said
 
     def run(self,
         name:str, # of an experiment
     )->Run:
         "Its first run"
-        return self.runs[self.of(name).index[0]]
+        first = self.of(name).iloc[0]
+        return Run(first.path) if name in set(self.others.experiment) else self.runs[first.name]
 
     @cached_property
     def comparison(self):

@@ -14,6 +14,7 @@ import pandas as pd
 
 from ..engine.inside import heads, visible
 from ..experiments import EXPERIMENTS, REPORTED
+from .beside import has_sixth
 from .words import CHANGED, interval, label
 
 # %% ../../nbs/study/tables.ipynb #50fbb580
@@ -192,7 +193,7 @@ def receipt_table(
 
 # %% ../../nbs/study/tables.ipynb #4f2b560e
 REPORT_TABLES = ('sizes', 'sources', 'splits', 'ranking', 'verdicts', 'others', 'power', 'losses', 'parts',
-                 'attention', 'words', 'packing', 'receipts') # in the order of the report
+                 'attention', 'words', 'packing', 'same_tokens', 'receipts') # in the order of the report
 
 def table_numbers(
     study, # a Study
@@ -204,5 +205,6 @@ def table_numbers(
     present['power'] = study.noise is not None
     present['words'] = any(study.inside['neighbours'].values())
     present['packing'] = len(study.siblings) > 0
+    present['same_tokens'] = has_sixth(study)
     names = [name for name in REPORT_TABLES if present[name]]
     return {name: number for number, name in enumerate(names, 1)}
