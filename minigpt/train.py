@@ -48,7 +48,7 @@ class TrainConfig:
             raise ValueError(f'Unknown schedule {self.schedule!r}: choose one of {", ".join(SCHEDULES)}.')
         for name in ('epochs', 'batch_size', 'lr', 'max_norm', 'eval_batches'):
             value = getattr(self, name)
-            if not 0 < value < math.inf: raise ValueError(f'{name} is {value}: it must be positive and finite.')
+            if not 0 < value < math.inf: raise ValueError(f'{name} is {value}: it must be positive.')
         if not 0 <= self.warmup < 1: raise ValueError(f'warmup is {self.warmup}: it is a share of the steps.')
 
 # %% ../nbs/02_train.ipynb #37889d57
@@ -388,7 +388,7 @@ def train(
     "Train a model and leave a run folder"
     out = Path(out)
     with one_run_at_a_time:
-        if out.exists() and any(out.iterdir()): raise ValueError(f'{out} is not empty: choose another folder.')
+        if any(out.glob('*')): raise ValueError(f'{out} is not empty: choose another folder.')
         out.mkdir(parents=True, exist_ok=True)
         config = dict(kind=model_cfg.kind, model=asdict(model_cfg), train=asdict(cfg))
         (out/'config.json').write_text(json.dumps(config, indent=1))

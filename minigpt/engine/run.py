@@ -302,12 +302,12 @@ def _at_work(path, lead):
 @contextmanager
 def _alone_in(folder):
     "Be the only one at work in a folder, which goes if nothing came of it"
-    try:
-        with locked(folder):
+    with locked(folder):
+        try:
             yield
-    finally:
-        with suppress(OSError):  # it is not empty
-            folder.rmdir()
+        finally:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
 
 @contextmanager
 def _backed_up(path, backup):
