@@ -322,6 +322,9 @@ def check_same_run(
     if _newest_state(run)[0] is None:
         left_out += ('n_steps',)  # planned by the clock of this machine, and nothing came of it
     if here.exists() and there.exists() and _settings_in(here, left_out) != _settings_in(there, left_out):
+        for path in (here, there):
+            if isinstance(_settings_in(path, ()), bytes):
+                raise ValueError(f'{path} is damaged: bring it back from a copy, or choose another folder.')
         raise ValueError(
             f'{backup} is the backup of another run than {run}: '
             'choose another folder for one of them.')

@@ -36,7 +36,7 @@ from .files import (
 from .hardware import deterministic, hardware, matmul_rate, peak_memory, versions
 from .inside import inside
 from .rules import check_settings, check_value
-from .seals import MANIFEST, seal, unlike
+from .seals import MANIFEST, check_seals, seal, unlike
 from .texts import assignment_samples
 from .trainer import (
     EngineConfig, Processes, RobustTrainer, SharedValidation, chosen_optimizer, processes)
@@ -319,6 +319,8 @@ def _backed_up(path, backup):
         except OSError:  # `Backup` says so, and tries again
             reached = False
     with _alone_in(backup) if reached else nullcontext():
+        if reached:
+            _mend_config(backup)
         yield
 
 @contextmanager
@@ -341,6 +343,7 @@ def _open_run(path, config, resume=None):
         raise ValueError(f'{path} is not empty and holds no run: choose another folder.')
     if resume:
         with locked(resume) if resume.is_dir() else nullcontext():
+            _mend_config(resume)
             restore(resume, path, lambda backup: _check_backup(Run(backup), config))
     if not (path/'config.json').exists():
         try:
@@ -354,6 +357,7 @@ def _check_backup(backup, config):
     "Raise if a backup is not of this `config`, or is finished and its model does not open"
     _same_run(backup.path, config)
     if backup.finished:
+        check_seals(backup.path)
         backup.model()
 
 def _check_saved(saved, config, folder):
@@ -477,6 +481,14 @@ def finish_run(
     seal(path, coming={'metrics.json': to_json(metrics) + '\n'})
     write_json(path/'metrics.json', metrics)
 
+def _is_copied(path, backup):
+    "Is a finished run in its backup, and whole there?"
+    try:
+        check_seals(backup)
+        return (backup/'metrics.json').read_bytes() == (path/'metrics.json').read_bytes()
+    except (OSError, ValueError):
+        return False
+
 def back_up(
     path, # folder of a finished run
     backup, # folder for its copy
@@ -485,9 +497,9 @@ def back_up(
     try:
         if not os.path.isdir(backup):  # one that has vanished is not made again on this disk
             raise OSError(errno.ENOENT, 'it is not there')
-        copied = backup/'metrics.json'
-        if not copied.exists() or copied.read_bytes() != (path/'metrics.json').read_bytes():
+        if not _is_copied(path, backup):
             check_same_run(path, backup)  # another machine may have begun another one there
+            check_seals(path)
             copy_run(path, backup)
         remove(backup/'checkpoints')
     except (OSError, ValueError) as e:
