@@ -169,6 +169,16 @@ def remove(
     else:
         path.unlink(missing_ok=True)
 
+def _as_any_file(folder):
+    "Give all files in a folder the permissions of a new file; some libraries make private ones"
+    new = folder/'.new'
+    new.touch()
+    permissions = new.stat().st_mode
+    new.unlink()
+    for path in folder.rglob('*'):
+        if path.is_file() and path.stat().st_mode != permissions:
+            path.chmod(permissions)
+
 @contextmanager
 def atomic_folder(
     path, # of the folder
@@ -181,6 +191,7 @@ def atomic_folder(
             remove(aside)
             (aside/path.name).mkdir(parents=True)
             yield aside/path.name
+            _as_any_file(aside/path.name)
             sync_tree(aside/path.name)
             remove(path)
             os.replace(aside/path.name, path)

@@ -320,7 +320,8 @@ def _backed_up(path, backup):
             reached = False
     with _alone_in(backup) if reached else nullcontext():
         if reached:
-            _mend_config(backup)
+            with suppress(OSError):  # `Backup` says so
+                _mend_config(backup)
         yield
 
 @contextmanager
@@ -342,8 +343,10 @@ def _open_run(path, config, resume=None):
     elif not all(map(_is_leftover, path.iterdir())):
         raise ValueError(f'{path} is not empty and holds no run: choose another folder.')
     if resume:
-        with locked(resume) if resume.is_dir() else nullcontext():
-            _mend_config(resume)
+        is_another = resume.is_dir() and resume.resolve() != path.resolve()
+        with locked(resume) if is_another else nullcontext():
+            with suppress(OSError):  # it may be read-only
+                _mend_config(resume)
             restore(resume, path, lambda backup: _check_backup(Run(backup), config))
     if not (path/'config.json').exists():
         try:

@@ -367,7 +367,7 @@ def prepare(
     _warn_of_own_text(run)
     hub = run.path/'hub'
     with locked(run.path), locked(hub) if hub.is_dir() else nullcontext(): # it may be on its way to the Hub
-        clean(run.path)
+        clean(run.path, only_hidden=True)
         with atomic_folder(hub) as folder:
             _fill(folder, run, model_card(run, repo_id))
             _check_old(hub, folder)
