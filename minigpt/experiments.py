@@ -112,10 +112,14 @@ def row(
     run:Run # finished
 )->dict: # columns of the table
     "A run as a row"
+    name = run.config.get('experiment')
+    if name not in EXPERIMENTS:
+        raise ValueError(f'{run.path} is a run of {name!r}, which is no experiment: '
+                         f'name a run of {", ".join(EXPERIMENTS)}.')
     config, metrics, receipt = run.config, run.metrics, run.receipt
-    names = 'n_params', 'steps', 'tokens', 'val_loss', 'val_perplexity', 'bits_per_byte'
-    results = {name: metrics[name] for name in names}
-    return dict(experiment=config['experiment'], title=EXPERIMENTS[config['experiment']].title,
+    columns = 'n_params', 'steps', 'tokens', 'val_loss', 'val_perplexity', 'bits_per_byte'
+    results = {column: metrics[column] for column in columns}
+    return dict(experiment=name, title=EXPERIMENTS[name].title,
                 seed=config['train']['seed'], **settings_of(config['model'], config['train']), **results,
                 unigram_perplexity=math.exp(metrics['baselines']['unigram']), seconds=receipt['seconds'],
                 tokens_per_second=receipt['tokens_per_second'], device=config['hardware']['device'],

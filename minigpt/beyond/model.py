@@ -15,6 +15,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from fastcore.basics import patch
 
+from ..engine.rules import check_settings
 from ..model import MODELS, LanguageModel, MiniGPT, attention_weights, causal_mask
 
 # %% ../../nbs/beyond/model.ipynb #be000010
@@ -33,10 +34,7 @@ class ModernConfig:
     kind:ClassVar[str]='ModernGPT'  # which of `MODELS` has this shape
 
     def __post_init__(self):
-        for name in ('vocab_size', 'n_positions', 'n_embd', 'n_layer', 'n_head', 'n_inner'):
-            value = getattr(self, name)
-            if value < 1:
-                raise ValueError(f'{name} must be at least 1, not {value}.')
+        check_settings(self)
         if self.n_embd % (2*self.n_head):
             raise ValueError(f'n_embd={self.n_embd} must be a multiple of 2*n_head={2*self.n_head}: '
                              'the numbers of a head are rotated in pairs.')

@@ -258,7 +258,7 @@ def _copy_waiting(self:Backup):
         try:
             self._copy(self.busy)
             self.trouble = None
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self._warn(error)
 
 @patch
@@ -266,6 +266,7 @@ def _copy(self:Backup, path):
     "Copy a checkpoint and the run's small files"
     folder = self.folder/'checkpoints'
     clean(folder)
+    check_same_run(self.run, self.folder)  # another machine may have begun another one there
     _copy_run_files(self.run, self.folder)
     _copy_checkpoint(path, folder/path.name)
     _delete_older(folder/path.name)
@@ -273,7 +274,7 @@ def _copy(self:Backup, path):
 @patch
 def _warn(self:Backup, error):
     "Say that there is no backup, unless this was said already"
-    trouble = error.strerror or str(error)
+    trouble = getattr(error, 'strerror', None) or str(error).rstrip('.')
     if trouble != self.trouble:
         print(f'No backup in {self.folder} ({trouble}): '
               'the run goes on, and tries again at its next checkpoint.')
@@ -321,6 +322,9 @@ def check_same_run(
     if _newest_state(run)[0] is None:
         left_out += ('n_steps',)  # planned by the clock of this machine, and nothing came of it
     if here.exists() and there.exists() and _settings_in(here, left_out) != _settings_in(there, left_out):
+        for path in (here, there):
+            if isinstance(_settings_in(path, ()), bytes):
+                raise ValueError(f'{path} is damaged: bring it back from a copy, or choose another folder.')
         raise ValueError(
             f'{backup} is the backup of another run than {run}: '
             'choose another folder for one of them.')

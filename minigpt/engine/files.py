@@ -66,23 +66,47 @@ def writing(
 
 # %% ../../nbs/engine/files.ipynb #638ff1ad
 @contextmanager
+def _only_writer(part):
+    "Be the only one who writes a file; others wait, also those in other processes"
+    if fcntl is None:  # Windows
+        yield
+        return
+    while True:
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _has_name(descriptor, part):  # and did not get another one meanwhile
+                yield
+                return
+        finally:
+            os.close(descriptor)
+
+def _has_name(descriptor, path):
+    "Is this the file of that name?"
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+@contextmanager
 def atomic_write(
     path, # of the file
 ): # a binary file to write to
     "Write a file that gets its name when it is whole and on the disk, and not before"
     part = Path(f'{path}.part')
-    try:
-        with writing(path):
+    with writing(path), _only_writer(part):
+        try:
             with open(part, 'wb') as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, path)
             sync_folder(part.parent)
-    except BaseException:  # KeyboardInterrupt, too
-        with suppress(OSError):  # the first error is the one to report
-            part.unlink()
-        raise
+        except BaseException:  # KeyboardInterrupt, too
+            with suppress(OSError):  # the first error is the one to report
+                part.unlink()
+            raise
 
 # %% ../../nbs/engine/files.ipynb #6c73b565
 def sync_folder(
@@ -129,9 +153,10 @@ def make_folder(
         return
     make_folder(path.parent)
     with writing(path):
-        if path.exists():
+        with suppress(FileExistsError):  # another process may be faster
+            path.mkdir()
+        if not path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        path.mkdir(exist_ok=True)
         sync_folder(path.parent)
 
 def remove(
@@ -143,6 +168,16 @@ def remove(
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+def _as_any_file(folder):
+    "Give all files in a folder the permissions of a new file; some libraries make private ones"
+    new = folder/'.new'
+    new.touch()
+    permissions = new.stat().st_mode
+    new.unlink()
+    for path in folder.rglob('*'):
+        if path.is_file() and path.stat().st_mode != permissions:
+            path.chmod(permissions)
 
 @contextmanager
 def atomic_folder(
@@ -156,6 +191,7 @@ def atomic_folder(
             remove(aside)
             (aside/path.name).mkdir(parents=True)
             yield aside/path.name
+            _as_any_file(aside/path.name)
             sync_tree(aside/path.name)
             remove(path)
             os.replace(aside/path.name, path)

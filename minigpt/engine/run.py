@@ -17,7 +17,7 @@ import signal
 import threading
 import time
 from bisect import bisect
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -35,12 +35,14 @@ from .files import (
     write_json, write_text)
 from .hardware import deterministic, hardware, matmul_rate, peak_memory, versions
 from .inside import inside
-from .seals import MANIFEST, seal
+from .rules import check_settings, check_value
+from .seals import MANIFEST, check_seals, seal, unlike
 from .texts import assignment_samples
 from .trainer import (
     EngineConfig, Processes, RobustTrainer, SharedValidation, chosen_optimizer, processes)
 from ..model import flops_per_token
-from ..train import SAMPLING, Callback, History, Progress, Run, steps_per_epoch
+from ..train import (
+    SAMPLING, Callback, History, Progress, Run, one_run_at_a_time, steps_per_epoch)
 
 # %% ../../nbs/engine/run.ipynb #439554fc
 class Stopped(KeyboardInterrupt):
@@ -264,20 +266,17 @@ def _same_run(path, config):
 
 def check_config(there, config, path):
     "Raise if a configuration that was found in `path` is not `config`"
-    default = asdict(EngineConfig())  # a setting that the run does not name is younger than it
-    for part in ('model', 'train'):
-        for name, here in config[part].items():
-            try:
-                was = there[part].get(name, default.get(name))
-            except (KeyError, AttributeError, TypeError) as e:
-                raise ValueError(f'{path}/config.json is damaged: bring it back from a copy of the run, '
-                                 'or choose another folder to train again.') from e
-            if was != here:
-                raise ValueError(f'{path} holds a run with {name}={was}, not {here}: choose another folder, '
-                                 'or delete it.')
-    if there.get('fingerprint') != config['fingerprint']:
-        raise ValueError(f'{path} holds a run on another corpus (its fingerprint differs): '
-                         'choose another folder, or delete it.')
+    try:
+        different = unlike(there, config)
+    except (KeyError, AttributeError, TypeError, ValueError) as e:
+        raise ValueError(f'{path}/config.json is damaged: bring it back from a copy of the run, '
+                         'or choose another folder to train again.') from e
+    for name, (was, here) in different.items():
+        if name == 'fingerprint':
+            raise ValueError(f'{path} holds a run on another corpus (its fingerprint differs): '
+                             'choose another folder, or delete it.')
+        raise ValueError(f'{path} holds a run with {name}={was}, not {here}: choose another folder, '
+                         'or delete it.')
 
 LEFTOVERS = ('.DS_Store', '.ipynb_checkpoints', 'Thumbs.db', 'desktop.ini', 'config.json.part')
 
@@ -297,12 +296,44 @@ def _at_work(path, lead):
         make_folder(path)
     except OSError as e:
         raise ValueError(f'Cannot write to {path}: {e.strerror}.') from e
-    try:
-        with locked(path):
+    with _alone_in(path):
+        yield
+
+@contextmanager
+def _alone_in(folder):
+    "Be the only one at work in a folder, which goes if nothing came of it"
+    with locked(folder):
+        try:
             yield
+        finally:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
+
+@contextmanager
+def _backed_up(path, backup):
+    "Be the only run that is copied to a backup, if that can be reached"
+    reached = backup is not None and backup.resolve() != path.resolve()
+    if reached:
+        try:
+            make_folder(backup)
+        except OSError:  # `Backup` says so, and tries again
+            reached = False
+    with _alone_in(backup) if reached else nullcontext():
+        if reached:
+            with suppress(OSError):  # `Backup` says so
+                _mend_config(backup)
+        yield
+
+@contextmanager
+def _in_turn():
+    "Runs in threads of one process wait for each other: random numbers and settings of PyTorch are shared"
+    if not one_run_at_a_time.acquire(blocking=False):
+        print('Another run is under way in this process: waiting for it.', flush=True)
+        one_run_at_a_time.acquire()
+    try:
+        yield
     finally:
-        with suppress(OSError):  # it is empty if nothing came of it
-            path.rmdir()
+        one_run_at_a_time.release()
 
 def _open_run(path, config, resume=None):
     "Bring the run back where `resume` is ahead, or begin it, or check that the one there is of this `config`"
@@ -312,7 +343,11 @@ def _open_run(path, config, resume=None):
     elif not all(map(_is_leftover, path.iterdir())):
         raise ValueError(f'{path} is not empty and holds no run: choose another folder.')
     if resume:
-        restore(resume, path, lambda backup: _check_backup(Run(backup), config))
+        is_another = resume.is_dir() and resume.resolve() != path.resolve()
+        with locked(resume) if is_another else nullcontext():
+            with suppress(OSError):  # it may be read-only
+                _mend_config(resume)
+            restore(resume, path, lambda backup: _check_backup(Run(backup), config))
     if not (path/'config.json').exists():
         try:
             write_json(path/'config.json', config)
@@ -325,6 +360,7 @@ def _check_backup(backup, config):
     "Raise if a backup is not of this `config`, or is finished and its model does not open"
     _same_run(backup.path, config)
     if backup.finished:
+        check_seals(backup.path)
         backup.model()
 
 def _check_saved(saved, config, folder):
@@ -448,6 +484,14 @@ def finish_run(
     seal(path, coming={'metrics.json': to_json(metrics) + '\n'})
     write_json(path/'metrics.json', metrics)
 
+def _is_copied(path, backup):
+    "Is a finished run in its backup, and whole there?"
+    try:
+        check_seals(backup)
+        return (backup/'metrics.json').read_bytes() == (path/'metrics.json').read_bytes()
+    except (OSError, ValueError):
+        return False
+
 def back_up(
     path, # folder of a finished run
     backup, # folder for its copy
@@ -456,12 +500,14 @@ def back_up(
     try:
         if not os.path.isdir(backup):  # one that has vanished is not made again on this disk
             raise OSError(errno.ENOENT, 'it is not there')
-        copied = backup/'metrics.json'
-        if not copied.exists() or copied.read_bytes() != (path/'metrics.json').read_bytes():
+        if not _is_copied(path, backup):
+            check_same_run(path, backup)  # another machine may have begun another one there
+            check_seals(path)
             copy_run(path, backup)
         remove(backup/'checkpoints')
-    except OSError as e:
-        print(f'The finished run could not be copied to {backup} ({e.strerror or e}); it is whole in {path}.')
+    except (OSError, ValueError) as e:
+        why = getattr(e, 'strerror', None) or str(e).rstrip('.')
+        print(f'The finished run could not be copied to {backup} ({why}); it is whole in {path}.')
 
 def _look_again(run):
     "Take back that a run is finished, if its checkpoints are there and its export is not what they hold"
@@ -508,40 +554,44 @@ def train_run(
     make_optimizer=chosen_optimizer, # (model, settings) → optimizer
 )->Run:
     "Train a model, or go on with the run in `out`"
+    check_settings(model_cfg)
+    check_value('save_minutes', save_minutes, float)
     run = Run(out)
     label = f'{experiment or Path(out).name} seed {cfg.seed}'
     blocks = blocks.limited(cfg.train_blocks, cfg.valid_blocks)
     where = hardware(cfg.device, cfg.dtype)
     resume, backup = (Path(folder) if folder else None for folder in (resume, backup))
-    with processes(where['device']) as first:
+    with processes(where['device']) as first, ExitStack() as held:
         lead = Processes().first
         where['processes'] = Processes().world
-        with _at_work(run.path, lead):
-            places = [place for place in (resume, run.path) if place]
-            n_steps = _planned_steps(places, model_cfg, blocks, cfg, make_optimizer)
-            config = dict(experiment=experiment, kind=model_cfg.kind, corpus=asdict(blocks.corpus),
-                          fingerprint=blocks.fingerprint, model=asdict(model_cfg), train=asdict(cfg),
-                          n_steps=n_steps, versions=versions(), hardware=where)
-            config = json.loads(json.dumps(config))
-            first(lambda: lead and _open_run(run.path, config, resume))
-            checkpoints = Checkpoints(run.path, backup if lead else None)
-            if not run.finished:
-                if lead:
-                    remove(run.path/MANIFEST)  # of a start that was killed before its last file
-                trainer = RobustTrainer(model_cfg, blocks, cfg, n_steps, make_optimizer)
-                with checkpoints:
-                    saved = checkpoints.load()
-                    if saved:
-                        _check_saved(saved, config, checkpoints.folder)
-                        trainer.load_state_dict(saved)
-                    if lead:
-                        _say_start(label, run.path, trainer, bool(saved), where)
-                    fit_run(trainer, checkpoints, label, save_minutes)
-                if lead:
-                    finish_run(trainer, run)
-            if lead and backup:
-                back_up(run.path, backup)
+        held.enter_context(_at_work(run.path, lead))
+        held.enter_context(_in_turn())
+        places = [place for place in (resume, run.path) if place]
+        n_steps = _planned_steps(places, model_cfg, blocks, cfg, make_optimizer)
+        config = dict(experiment=experiment, kind=model_cfg.kind, corpus=asdict(blocks.corpus),
+                      fingerprint=blocks.fingerprint, model=asdict(model_cfg), train=asdict(cfg),
+                      n_steps=n_steps, versions=versions(), hardware=where)
+        config = json.loads(json.dumps(config))
+        first(lambda: lead and _open_run(run.path, config, resume))
+        held.enter_context(_backed_up(run.path, backup if lead else None))
+        checkpoints = Checkpoints(run.path, backup if lead else None)
+        if not run.finished:
             if lead:
-                shutil.rmtree(checkpoints.folder, ignore_errors=True)
-            first(lambda: None)  # the others wait for it
+                remove(run.path/MANIFEST)  # of a start that was killed before its last file
+            trainer = RobustTrainer(model_cfg, blocks, cfg, n_steps, make_optimizer)
+            with checkpoints:
+                saved = checkpoints.load()
+                if saved:
+                    _check_saved(saved, config, checkpoints.folder)
+                    trainer.load_state_dict(saved)
+                if lead:
+                    _say_start(label, run.path, trainer, bool(saved), where)
+                fit_run(trainer, checkpoints, label, save_minutes)
+            if lead:
+                finish_run(trainer, run)
+        if lead and backup:
+            back_up(run.path, backup)
+        if lead:
+            shutil.rmtree(checkpoints.folder, ignore_errors=True)
+        first(lambda: None)  # the others wait for it
     return run

@@ -23,7 +23,8 @@ from torch.utils.data import DataLoader
 from ..data import Blocks
 from .hardware import hardware
 from .loss import lean_loss
-from ..model import MODELS
+from .rules import check_settings
+from ..model import MODELS, GPTConfig
 from ..train import SCHEDULES, TrainConfig, Trainer, Validation, batch_at, lr_share
 
 # %% ../../nbs/engine/trainer.ipynb #cc000010
@@ -53,12 +54,22 @@ class EngineConfig(TrainConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.minutes is not None and not self.minutes > 0:
-            raise ValueError(f'minutes is {self.minutes}: it must be positive.')
         if self.compile not in ('auto', 'on', 'off'):
             raise ValueError(f'compile is {self.compile!r}: choose auto, on or off.')
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f'Unknown optimizer {self.optimizer!r}: choose one of {", ".join(OPTIMIZERS)}.')
+
+# %% ../../nbs/engine/trainer.ipynb #7cc2bc00
+def _ask_rules(config_class):
+    "Have the configurations of a class ask the table of rules before they check themselves"
+    check_themselves = config_class.__post_init__
+    def __post_init__(self):
+        check_settings(self)
+        check_themselves(self)
+    config_class.__post_init__ = __post_init__
+
+for config_class in (TrainConfig, GPTConfig):
+    _ask_rules(config_class)
 
 # %% ../../nbs/engine/trainer.ipynb #cc000014
 class Processes:

@@ -8,8 +8,8 @@ __all__ = ['TERMS', 'UNKNOWN_TERMS', 'LOCAL_TERMS', 'METRICS', 'SHOWN', 'SHOWN_I
            'card_results', 'card_texts', 'card_settings', 'model_card', 'prepare', 'upload']
 
 # %% ../../nbs/share/hub.ipynb #0d67eacf
-import html, json, math, os, re, shutil
-from contextlib import contextmanager
+import html, json, math, os, re
+from contextlib import contextmanager, nullcontext
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from statistics import mean, stdev
 
@@ -19,6 +19,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from ..engine.files import atomic_folder, clean, copy_file, locked, make_folder, write_text
 from ..engine.seals import (
     MANIFEST, check_seals, manifest_of, open_run, read_part, seal, sha256_of, unlike)
 from ..experiments import EXPERIMENTS
@@ -310,22 +311,25 @@ def _portable(value): # JSON
 
 def _write_portable(path, data):
     "Write JSON that says nothing about this machine"
-    path.write_text(json.dumps(_portable(data), indent=1) + '\n', encoding='utf-8')
+    write_text(path, json.dumps(_portable(data), indent=1) + '\n')
 
 # %% ../../nbs/share/hub.ipynb #a665ddae
 PUBLISHED = 'history.csv', 'metrics.json', 'receipt.json', 'samples.json' # of the text files of a run
 
 def _fill(folder, run, card):
     "Write all that is to be public into `folder`"
-    shutil.copytree(run.path/'model', folder, dirs_exist_ok=True)
+    for file in sorted(path for path in (run.path/'model').rglob('*') if path.is_file()):
+        place = folder/file.relative_to(run.path/'model')
+        make_folder(place.parent)
+        copy_file(file, place)
     for file in folder.glob('*config.json'):
         _write_portable(file, read_part(folder, file.name, dict))
     _write_portable(folder/'run_config.json', run.config)
     if passport := passport_of(run):
         _write_portable(folder/'run_corpus.json', passport)
     for name in PUBLISHED:
-        shutil.copyfile(run.path/name, folder/f'run_{name}')
-    (folder/'README.md').write_text(card, encoding='utf-8')
+        copy_file(run.path/name, folder/f'run_{name}')
+    write_text(folder/'README.md', card)
     seal(folder, ['*'])
 
 def _warn_of_own_text(run):
@@ -364,18 +368,11 @@ def prepare(
         run.read(name)
     _warn_of_own_text(run)
     hub = run.path/'hub'
-    aside = run.path/'.hub.part'
-    for unfinished in (aside, *run.path.glob('.hub-*')): # of a start that was killed
-        shutil.rmtree(unfinished, ignore_errors=True)
-    try:
-        _fill(aside, run, model_card(run, repo_id))
-        _check_old(hub, aside)
-        shutil.rmtree(hub, ignore_errors=True) # of an earlier time
-        aside.rename(hub)
-    except OSError as e:
-        raise ValueError(f'Cannot write {hub}: {e}.') from e
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with locked(run.path), locked(hub) if hub.is_dir() else nullcontext(): # it may be on its way to the Hub
+        clean(run.path, only_hidden=True)
+        with atomic_folder(hub) as folder:
+            _fill(folder, run, model_card(run, repo_id))
+            _check_old(hub, folder)
     return hub
 
 # %% ../../nbs/share/hub.ipynb #8bdb9ae2
@@ -441,7 +438,7 @@ def upload(
         _check_update(existing, private)
         print(f'{repo_id} exists: its files of the same names are replaced, '
               'and stay in its history.')
-    with _in_one_sentence(repo_id, folder, token):
+    with locked(folder), _in_one_sentence(repo_id, folder, token):
         api.upload_folder(repo_id=repo_id, folder_path=folder,
                           commit_message='Upload with minigpt_push')
     return f'{api.endpoint}/{repo_id}'
