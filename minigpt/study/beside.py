@@ -56,9 +56,10 @@ def set_apart(
     if compared.pairs == 0:
         return f'{begun}; it has no seed in common with {label(RIVAL)}, so they cannot be compared.'
     known = interval(compared, 'difference', '+.3f')
-    within = 'one seed gives no interval' if known == 'unknown' else f'95 % interval {known}'
-    return (f'{begun}, or {compared.difference:+.3f} nats per token against {label(RIVAL)} '
-            f'on the same seeds ({within}), with {budget_words(ours, theirs)}.')
+    where = f'on the same seeds (95 % interval {known})'
+    if known == 'unknown': where = 'on the one seed that both have, which gives no interval'
+    return (f'{begun}, or {compared.difference:+.3f} nats per token against {label(RIVAL)} {where}, '
+            f'with {budget_words(ours, theirs)}.')
 
 # %% ../../nbs/study/beside.ipynb #be600011
 DIFFERENT = {'Kind of model': 'kind', 'Embedding dimension (n_embd)': 'n_embd',
