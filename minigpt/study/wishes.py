@@ -29,10 +29,10 @@ from .statistics import ALPHA, compare, critical
 from .words import counted, interval, label, listed
 from ..train import Run, TrainConfig
 
-# %% ../../nbs/study/wishes.ipynb #30598abb
+# %% ../../nbs/study/wishes.ipynb #71d268d9
 def _wish(name, title, scale=None, **values):
     "An experiment of this group"
-    return Experiment(f'wish-{name}', title, scale or {}, values, 'wishes')
+    return Experiment(f'wish-{name}', title, scale=scale or {}, values=values, group='wishes')
 
 WISHES = {wish.name: wish for wish in (
     _wish('epochs5', '5 epochs', epochs=5),
@@ -135,7 +135,7 @@ def read_packing(
     result = read_part(study.path, 'packing.json', _PACKING_FILE)
     return result if result['fingerprint'] == study.passport['fingerprint'] else None
 
-# %% ../../nbs/study/wishes.ipynb #abec664c
+# %% ../../nbs/study/wishes.ipynb #afa81114
 def wish_rows(
     study, # a Study
 )->pd.DataFrame: # rows of `study.others`
@@ -146,7 +146,8 @@ def wish_rows(
         settings = {**config['model'], **config['train']}
         values = WISHES[row.experiment].values
         return all(settings.get(name) == value for name, value in values.items())
-    return study.others[np.array([granted(row) for row in study.others.itertuples()], bool)]
+    which = [granted(row) for row in study.others.itertuples()]
+    return study.others[np.array(which, bool)]
 
 def holm(
     p:pd.Series, # p values, NaN for a comparison that cannot be tested
