@@ -61,7 +61,7 @@ def belonging(
     of_this_text = [s for s in five or settings if fingerprint in (None, s['fingerprint'])]
     def agreeing(s): return sum(not _differences(s, other) for other in of_this_text)
     if like is None:
-        most = max(of_this_text or five or settings, key=agreeing)  # the first of them, where several have the most
+        most = max(of_this_text or five or settings, key=agreeing)  # the first, where several have the most
     else:
         most = _of_baseline(Run(like))
     left_out = []
