@@ -290,7 +290,7 @@ def noise_of(
     own = noise_between_runs([ladders[name]])
     return own if own > 0 else noise_between_runs(ladders.values())
 
-# %% ../../nbs/study/forecast.ipynb #f4f111ee
+# %% ../../nbs/study/forecast.ipynb #4a37d311
 def _ladders(study):
     "The ladders that a study is a rung of, by experiment"
     runs = pd.concat([study.df, study.others])
@@ -312,7 +312,7 @@ def _forecasts_of(study, name, rungs):
             for file in study.path.parent.glob(f'{study.passport["corpus"]["name"]}*/forecast.json')]
     on_it = set(rungs.study)
     return {folder: said for folder, said in told
-            if said and on_it >= {rung['study'] for rung in said['rungs']}}
+            if said and (folder in on_it or on_it >= {rung['study'] for rung in said['rungs']})}
 
 def _perplexity_words(told):
     "What was forecast, with its interval"

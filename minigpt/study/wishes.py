@@ -29,10 +29,10 @@ from .statistics import ALPHA, compare, critical
 from .words import counted, interval, label, listed
 from ..train import Run, TrainConfig
 
-# %% ../../nbs/study/wishes.ipynb #30598abb
+# %% ../../nbs/study/wishes.ipynb #71d268d9
 def _wish(name, title, scale=None, **values):
     "An experiment of this group"
-    return Experiment(f'wish-{name}', title, scale or {}, values, 'wishes')
+    return Experiment(f'wish-{name}', title, scale=scale or {}, values=values, group='wishes')
 
 WISHES = {wish.name: wish for wish in (
     _wish('epochs5', '5 epochs', epochs=5),
@@ -135,7 +135,7 @@ def read_packing(
     result = read_part(study.path, 'packing.json', _PACKING_FILE)
     return result if result['fingerprint'] == study.passport['fingerprint'] else None
 
-# %% ../../nbs/study/wishes.ipynb #abec664c
+# %% ../../nbs/study/wishes.ipynb #bb489a2b
 def wish_rows(
     study, # a Study
 )->pd.DataFrame: # rows of `study.others`
@@ -146,7 +146,8 @@ def wish_rows(
         settings = {**config['model'], **config['train']}
         values = WISHES[row.experiment].values
         return all(settings.get(name) == value for name, value in values.items())
-    return study.others[np.array([granted(row) for row in study.others.itertuples()], bool)]
+    which = [granted(row) for row in study.others.itertuples()]
+    return study.others[np.array(which, bool)]
 
 def holm(
     p:pd.Series, # p values, NaN for a comparison that cannot be tested
@@ -180,7 +181,8 @@ def wishes_compared(
         df = pd.concat([study.of('exp1'), rows])
         bits = df.groupby('experiment').bits_per_byte.mean()
         table = compare(df, 'exp1', list(rows.experiment.unique())).iloc[1:]
-        compared = [table.assign(bits_per_byte=bits[table.index]).reindex([w for w in WISHES if w in table.index])]
+        in_order = [name for name in WISHES if name in table.index]
+        compared = [table.assign(bits_per_byte=bits[table.index]).loc[in_order]]
     packing = read_packing(study)
     if packing:
         compared.append(pd.DataFrame([_packing_row(packing)], index=['packing']))
@@ -194,7 +196,7 @@ def wishes_compared(
         table.loc[name, 'verdict'] = better if row.p_holm <= ALPHA else 'not distinguishable'
     return table
 
-# %% ../../nbs/study/wishes.ipynb #ca5fd387
+# %% ../../nbs/study/wishes.ipynb #c514bc37
 def wishes_left(
     study, # a Study
 )->list: # of (title, Experiment or None for a packing), one for each training
@@ -202,7 +204,9 @@ def wishes_left(
     rows = wish_rows(study)
     there = set(zip(rows.experiment, rows.seed))
     seeds = study.of('exp1').seed
-    left = [(wish.title, wish) for name, wish in WISHES.items() for seed in seeds if (name, seed) not in there]
+    left = []
+    for name, wish in WISHES.items():
+        left += [(wish.title, wish) for seed in seeds if (name, seed) not in there]
     packing = read_packing(study)
     corpus = study.passport['corpus']
     for way in PACKINGS:
