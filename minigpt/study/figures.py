@@ -330,10 +330,12 @@ LINES_AND_MARKERS = [('-', 'o'), ('--', 's'), ('-.', '^'), (':', 'D'), (DASHES, 
 LOOKS = dict(zip(EXPERIMENTS, LINES_AND_MARKERS))
 POINTS = 60 # of a training curve: more are closer together than one sees
 
-def draw_legend(legend, ax, **kwargs):
-    "Call `legend` with the lines of `ax`, each name once, however many seeds"
-    handles, names = ax.get_legend_handles_labels()
-    lines = dict(zip(names, handles))
+def draw_legend(legend, *axes, **kwargs):
+    "Call `legend` with the lines of `axes`, each name once, however many seeds"
+    lines = {}
+    for ax in axes:
+        handles, names = ax.get_legend_handles_labels()
+        lines.update(zip(names, handles))
     legend(lines.values(), lines, **kwargs)
 
 def plain_log(ax):
@@ -376,8 +378,7 @@ def plot_run(
     plain_log(below)
     above.set(title=f'{label(row.experiment)}\n{settings_line(row)}', ylabel='loss (nats per token)')
     below.set(xlabel='step', ylabel='perplexity')
-    draw_legend(above.legend, above, loc='upper right')
-    draw_legend(below.legend, below, loc='upper right')
+    draw_legend(above.legend, above, below, loc='upper right') # where the curves never are
     return settled(fig)
 
 # %% ../../nbs/study/figures.ipynb #a41f0426
