@@ -37,7 +37,8 @@ INK = '#333334' # text and axes
 INKED = ('text.color', 'axes.labelcolor', 'axes.edgecolor', 'xtick.color', 'ytick.color', 'grid.color')
 STYLE = {'axes.spines.top': False, 'axes.spines.right': False,
          'axes.grid': True, 'grid.alpha': .15, 'axes.axisbelow': True,
-         **{f'{axis}tick.{kind}.size': 0 for axis in 'xy' for kind in ('major', 'minor')}, # the grid is enough
+         'xtick.major.size': 0, 'ytick.major.size': 0, # the grid is enough
+         'xtick.minor.size': 0, 'ytick.minor.size': 0,
          'axes.titlesize': 'medium', 'legend.frameon': False, 'legend.fontsize': 9,
          'figure.dpi': 100, 'svg.hashsalt': 'minigpt', **dict.fromkeys(INKED, INK)}
 
@@ -110,8 +111,8 @@ def small_style(style):
     "A style with its lengths in tenths, without spaces and without the names of many fonts"
     style = re.sub(r"(^|; )font-family: 'DejaVu Sans'[^;]*", '', style).removeprefix('; ')
     style = re.sub(r"px 'DejaVu Sans'[^;]*", f'px {FONT}', style)           # as older versions write it
-    style = re.sub(rf'{NUMBER}(?=px)|(?<=stroke-width: ){NUMBER}|(?<=stroke-dasharray: )[^;]*|(?<=stroke-dashoffset: ){NUMBER}',
-                   lambda match: tenths(match[0]), style)
+    style = re.sub(rf'{NUMBER}(?=px)', lambda match: tenths(match[0]), style)
+    style = re.sub(r'(?<=stroke-)(width|dasharray|dashoffset): [^;]*', lambda match: tenths(match[0]), style)
     return style.replace(': ', ':').replace('; ', ';').replace(':0.', ':.')
 
 def marks_by_shape(root):
@@ -122,7 +123,8 @@ def marks_by_shape(root):
         mark = marks[e.get(LINK)[1:]]
         first = shapes.setdefault(mark.get('d'), mark.get('id'))
         e.set(LINK, f'#{first}')
-        look = dict(part.split(': ') for style in (e, mark) for part in style.get('style', '').split('; ') if part)
+        both = f'{e.get("style", "")}; {mark.get("style", "")}'.strip('; ').split('; ')
+        look = dict(part.split(': ') for part in both if part)
         e.set('style', '; '.join(map(': '.join, look.items())))
     for mark in marks.values(): mark.attrib.pop('style', None)
     return marks
@@ -149,18 +151,21 @@ def ticks_as_paths(axis, marks):
             else:
                 paths[look] = e
                 e.tag = SVG + 'path'
-                e.attrib = {name: value for name, value in zip(('d', 'style', 'clip-path'), (d, *look)) if value}
+                attributes = dict(zip(('d', 'style', 'clip-path'), (d, *look)))
+                e.attrib = {name: value for name, value in attributes.items() if value}
 
 def marks_as_path(group, made):
-    "Of a group of equal marks: one path that shows the mark at each of its points; markers that are made are remembered"
+    "Of a group of equal marks: one path that shows the mark at its points; `made` are the markers so far"
     looks = {(e.tag, e.get(LINK), e.get('style')) for e in group}
     if len(group) < 3 or len(looks) > 1 or group[0].tag != SVG + 'use': return
     places = ' L '.join(f'{e.get("x")} {e.get("y")}' for e in group)
-    if len(set(re.findall(rf'{NUMBER} {NUMBER}', tenths(places)))) < len(group): return # a path would show two as one
+    apart = set(re.findall(rf'{NUMBER} {NUMBER}', tenths(places)))
+    if len(apart) < len(group): return                       # a path would show two as one
     name = short_name(str(looks))
     style = f'fill: none; marker: url(#{name})'
     line = group[0].makeelement(SVG + 'path', {'d': f'M {places}', 'style': style})
-    marker = group[0].makeelement(SVG + 'marker', {'id': name, 'overflow': 'visible', 'markerUnits': 'userSpaceOnUse'})
+    size = {'overflow': 'visible', 'markerUnits': 'userSpaceOnUse'}
+    marker = group[0].makeelement(SVG + 'marker', {'id': name, **size})
     marker.append(group[0])
     for place in ('x', 'y'): del group[0].attrib[place]
     group[:] = [line] if name in made else [marker, line]
@@ -230,7 +235,8 @@ def small_svg(
     ElementTree.SubElement(root, SVG + 'style').text = rules
     ElementTree.register_namespace('', SVG[1:-1])
     text = ElementTree.tostring(root, encoding='unicode')
-    return re.sub(r'<[^>\']+>', lambda tag: tag[0].replace('"', "'").replace(' />', '/>'), text) # a notebook doubles "
+    short = lambda tag: tag[0].replace('"', "'").replace(' />', '/>')       # a notebook writes \" for "
+    return re.sub(r"<[^>']+>", short, text)
 
 # %% ../../nbs/study/figures.ipynb #418f4010
 class Shown:
@@ -332,10 +338,12 @@ LINES_AND_MARKERS = [('-', 'o'), ('--', 's'), ('-.', '^'), (':', 'D'), (DASHES, 
 LOOKS = dict(zip(EXPERIMENTS, LINES_AND_MARKERS))
 POINTS = 60 # of a training curve: more are closer together than one sees
 
-def draw_legend(legend, ax, **kwargs):
-    "Call `legend` with the lines of `ax`, each name once, however many seeds"
-    handles, names = ax.get_legend_handles_labels()
-    lines = dict(zip(names, handles))
+def draw_legend(legend, *axes, **kwargs):
+    "Call `legend` with the lines of `axes`, each name once, however many seeds"
+    lines = {}
+    for ax in axes:
+        handles, names = ax.get_legend_handles_labels()
+        lines.update(zip(names, handles))
     legend(lines.values(), lines, **kwargs)
 
 def plain_log(ax):
@@ -378,8 +386,7 @@ def plot_run(
     plain_log(below)
     above.set(title=f'{label(row.experiment)}\n{settings_line(row)}', ylabel='loss (nats per token)')
     below.set(xlabel='step', ylabel='perplexity')
-    draw_legend(above.legend, above, loc='upper right')
-    draw_legend(below.legend, below, loc='upper right')
+    draw_legend(above.legend, above, below, loc='upper right') # where the curves never are
     return settled(fig)
 
 # %% ../../nbs/study/figures.ipynb #a41f0426
