@@ -109,7 +109,8 @@ def shape_within(
             distance = abs(math.log(n_embd/(36*n_layer)))
             found.append((distance + 3*unused, n_embd, shape))
     if not found:
-        raise ValueError(f'No model with a vocabulary of {vocab_size} has {n_params:,} parameters or fewer.')
+        raise ValueError(f'No model with a vocabulary of {vocab_size} has {n_params:,} parameters or fewer: '
+                         'raise n_embd.')
     return min(found, key=lambda entry: entry[:2])[-1]
 
 def modern_params(
@@ -127,6 +128,8 @@ def todays_recipe(
     cfg:TrainConfig, # of the baseline
 )->tuple: # (ModernConfig, settings)
     "The recipe with at most the parameters of Exp 3, for the same tokens as the baseline"
+    if not isinstance(cfg, EngineConfig):
+        raise ValueError('The recipe has its own optimizer, which only an EngineConfig can name: give one.')
     exp3 = replace(model_cfg, n_embd=2*model_cfg.n_embd)
     shape = shape_within(sum(param_counts(exp3).values()), exp3.vocab_size, exp3.n_positions)
     return shape, replace(cfg, **RECIPE)
