@@ -366,7 +366,8 @@ class Run:
     def model_class(self):
         "The class of the model; folders of the first version do not name it"
         kind = self.config.get('kind', 'MiniGPT')
-        if kind not in MODELS: raise ValueError(f'{self.path} is of an unknown kind, {kind!r}: import its module, such as minigpt.beyond.model.')
+        if kind not in MODELS:
+            raise ValueError(f'{self.path} holds an unknown {kind!r}: import its module, as minigpt.beyond.model.')
         return MODELS[kind]
     def model_cfg(self):
         "The shape of the model"

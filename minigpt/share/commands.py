@@ -419,7 +419,7 @@ def _compare_packings(blocks, ways, *options, **changes):
 @command
 def minigpt_experiments(
     corpus:str='docs', # preset (docs, report, standin), file or folder of text, or owner/name on the Hub
-    experiments:str='', # some, such as exp1,exp4, or groups, such as wishes; default: assignment,recipe, which are all six
+    experiments:str='', # such as exp1,exp4, or a group, such as wishes; default: assignment,recipe
     seeds:str='0', # random seeds, such as 0,1,2
     out:str='runs', # folder for runs
     data:str='data', # folder for corpora

@@ -88,7 +88,8 @@ def optimizer_words(
     "The optimizer of a run"
     name, _, rate = train.get('optimizer', 'adamw').partition('-')
     if name == 'muon':
-        return f'Muon for the matrices of the blocks, AdamW at {rate or OTHERS_RATE} times the rate for the rest'
+        return (f'Muon for the matrices of the blocks, '
+                f'AdamW at {rate or OTHERS_RATE} times the rate for the rest')
     return {'adamw': 'AdamW'}.get(name, train.get('optimizer'))
 
 # %% ../../nbs/study/words.ipynb #993c1e23
