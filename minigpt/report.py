@@ -429,7 +429,8 @@ def references(study:Study)->dict: # values for the template
 # %% ../nbs/04_report.ipynb #bc26b87e
 SECTIONS = (heading, architecture, dataset, training, performance, training_dynamics, generated, taken_apart,
             seeing_inside, concluded, observations, wishes_tried, more_text, conclusion, references)
-GROUPS = 'model', 'experiments', 'comparison', 'differences', 'parts', 'inside', 'beside', 'sizes' # of figures
+# of figures
+GROUPS = 'model', 'experiments', 'comparison', 'differences', 'parts', 'inside', 'beside', 'sizes'
 
 def report_page(
     study:Study, # the runs
