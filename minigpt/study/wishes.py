@@ -58,7 +58,7 @@ def with_baseline(
                              'leave out one of the two.')
     return f'exp1,{experiments}' if wished and 'exp1' not in chosen else experiments
 
-# %% ../../nbs/study/wishes.ipynb #a5385bda
+# %% ../../nbs/study/wishes.ipynb #d981f3a4
 PACKINGS = 'document', 'stream'  # that of the assignment, and the wish
 
 def held_out_texts(
@@ -83,6 +83,9 @@ def bits_on(
     texts, # strings
 )->float: # bits per byte, over all tokens but the first of each text
     "What a model pays for each byte of some texts"
+    if not (run.path/'model').is_dir():
+        raise ValueError(f'{run.path} holds the results of a run without its weights: '
+                         'name another folder for the runs, where it is trained anew.')
     model, tokenizer = open_export(run.path/'model', run.model_class)
     nats = 0.
     n_bytes = 0
@@ -196,7 +199,7 @@ def wishes_compared(
         table.loc[name, 'verdict'] = better if row.p_holm <= ALPHA else 'not distinguishable'
     return table
 
-# %% ../../nbs/study/wishes.ipynb #c514bc37
+# %% ../../nbs/study/wishes.ipynb #fc21e130
 def wishes_left(
     study, # a Study
 )->list: # of (title, Experiment or None for a packing), one for each training
@@ -271,6 +274,7 @@ def wishes_tried(study)->dict: # values for the template
     if table is not None:
         compared = wishes_compared(study)
         found = {verdict: listed(rows.title) for verdict, rows in compared.groupby('verdict')}
-        tests = counted(int(compared.p.count()), 'comparison')
+        made = int(compared.p.count())
+        tests = counted(made, 'comparison') if made else ''  # one seed tests nothing
     return dict(table=table, take=take, named=listed(titles), found=found, tests=tests,
                 packing=read_packing(study))
