@@ -73,7 +73,7 @@ def in_style(
 SVG = '{http://www.w3.org/2000/svg}'
 LINK = '{http://www.w3.org/1999/xlink}href'
 FONT = 'DejaVu Sans,Verdana,sans-serif'
-A_NUMBER = r'-?\d+(?:\.\d+)?(?:e-?\d+)?'
+DECIMAL = r'-?\d+(?:\.\d+)?(?:e-?\d+)?'
 
 def short_name(text):
     "A name of six letters for a text: the same text has the same name, wherever it stands"
@@ -81,7 +81,7 @@ def short_name(text):
 
 def tenths(text):
     "A text with its lengths in tenths, as whole numbers"
-    return re.sub(A_NUMBER, lambda match: str(round(10*float(match[0]))), text)
+    return re.sub(DECIMAL, lambda match: str(round(10*float(match[0]))), text)
 
 def tenths_moved(transform):
     "A transformation of lengths in tenths: angles and factors stay"
@@ -98,7 +98,7 @@ def steps(d):
     if re.search(r'[^MLz\d\s.e-]', d): return ' '.join(tenths(d).split())
     lines = []
     for line in d.split('M')[1:]:
-        numbers = [round(10*float(number)) for number in re.findall(A_NUMBER, line)]
+        numbers = [round(10*float(number)) for number in re.findall(DECIMAL, line)]
         points = list(zip(numbers[::2], numbers[1::2]))
         moves = [(x - x0, y - y0) for (x0, y0), (x, y) in zip(points, points[1:])]
         moves = [move for move in moves if move != (0, 0)] or [(0, 0)]
@@ -111,7 +111,7 @@ def small_style(style):
     "A style with its lengths in tenths, without spaces and without the names of many fonts"
     style = re.sub(r"(^|; )font-family: 'DejaVu Sans'[^;]*", '', style).removeprefix('; ')
     style = re.sub(r"px 'DejaVu Sans'[^;]*", f'px {FONT}', style)           # as older versions write it
-    style = re.sub(rf'{A_NUMBER}(?=px)', lambda match: tenths(match[0]), style)
+    style = re.sub(rf'{DECIMAL}(?=px)', lambda match: tenths(match[0]), style)
     style = re.sub(r'(?<=stroke-)(width|dasharray|dashoffset): [^;]*', lambda match: tenths(match[0]), style)
     return style.replace(': ', ':').replace('; ', ';').replace(':0.', ':.')
 
@@ -159,7 +159,7 @@ def marks_as_path(group, made):
     looks = {(e.tag, e.get(LINK), e.get('style')) for e in group}
     if len(group) < 3 or len(looks) > 1 or group[0].tag != SVG + 'use': return
     places = ' L '.join(f'{e.get("x")} {e.get("y")}' for e in group)
-    apart = set(re.findall(rf'{A_NUMBER} {A_NUMBER}', tenths(places)))
+    apart = set(re.findall(rf'{DECIMAL} {DECIMAL}', tenths(places)))
     if len(apart) < len(group): return                       # a path would show two as one
     name = short_name(str(looks))
     style = f'fill: none; marker: url(#{name})'
