@@ -834,10 +834,13 @@ def grade(
                 _print_points(grades[-1])
         finally:
             stop.set()
-            pool.shutdown(cancel_futures=True)
-            done = [job.result() for job in jobs if not job.cancelled() and not job.exception()]
-            if out and done:
-                _write_grades(done, out)
+            try:
+                pool.shutdown(cancel_futures=True)
+            finally:  # a second signal, too, keeps what is done
+                over = [job for job in jobs if job.done() and not job.cancelled()]
+                done = [job.result() for job in over if not job.exception()]
+                if out and done:
+                    _write_grades(done, out)
     if asked:
         see = f', see {out}' if out and done else ''
         count = f'{len(done)} of {len(paths)} notebooks are graded'
