@@ -47,13 +47,14 @@ def _parser(f):
 # %% ../../nbs/share/commands.ipynb #79b17271
 def _with_underscores(words):
     "The words of a command line, with `_` in the names of options, as in `--max_blocks=12`"
+    end = words.index('--') if '--' in words else len(words)  # after it, there are only names
     spelled = []
-    for word in words:
+    for word in words[:end]:
         option, equals, value = word.partition('=')
         if option.startswith('--') and ' ' not in option:
             option = '--' + option[2:].replace('-', '_')
         spelled.append(option + equals + value)
-    return spelled
+    return spelled + words[end:]
 
 # %% ../../nbs/share/commands.ipynb #5ea10003
 def check_options(

@@ -14,13 +14,15 @@ import inspect
 import json
 import os
 import shutil
+import stat
+import struct
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 import types
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -214,25 +216,32 @@ def needed(
 )->str: # code that has to run before the answer
     "What an answer uses of the other cells: imports, definitions and values, and nothing else"
     statements = [node for code in others for node in _statements(code)]
-    wanted = set().union(*(_names_in(node, ast.Load) for node in _statements(answer)))
+    defining = {}  # name → the numbers of the statements that define it
+    for i, node in enumerate(statements):
+        for name in _binds(node):
+            defining.setdefault(name, []).append(i)
+    waiting = list(set().union(*(_names_in(node, ast.Load) for node in _statements(answer))))
     kept = set()
-    found = True
-    while found:
-        found = [i for i, node in enumerate(statements) if i not in kept and _binds(node) & wanted]
-        kept.update(found)
-        for i in found:
-            wanted |= _names_in(statements[i], ast.Load)
+    while waiting:
+        for i in defining.pop(waiting.pop(), []):  # each name is looked up once
+            if i not in kept:
+                kept.add(i)
+                waiting += _names_in(statements[i], ast.Load)
     return '\n'.join(ast.unparse(statements[i]) for i in sorted(kept))
 
 # %% ../../nbs/share/grading.ipynb #09964ce0
 _PROGRAMS = ('subprocess.Popen', 'os.system', 'os.exec', 'os.fork', 'os.forkpty', 'os.posix_spawn',
              'os.spawn', 'os.startfile', 'pty.spawn', 'os.kill', 'os.killpg')
 _NETWORK = 'socket.connect', 'socket.bind', 'socket.sendto', 'socket.getaddrinfo', 'socket.gethostbyname'
-_FILES = ('os.remove', 'os.rename', 'os.rmdir', 'os.mkdir', 'os.link', 'os.symlink', 'os.chmod', 'os.chown',
-          'os.truncate', 'os.utime')
+_FILES = {  # event → where among its arguments a path stands, and the open folder that it starts from
+    'os.remove': [(0, 1)], 'os.rmdir': [(0, 1)], 'os.mkdir': [(0, 2)], 'os.rename': [(0, 2), (1, 3)],
+    'os.link': [(0, 2), (1, 3)], 'os.symlink': [(0, 2), (1, 2)], 'os.chmod': [(0, 2)], 'os.chown': [(0, 3)],
+    'os.utime': [(0, 3)], 'os.truncate': [(0, None)], 'os.chflags': [(0, None)], 'os.setxattr': [(0, None)],
+    'os.removexattr': [(0, None)], 'sqlite3.connect': [(0, None)]}
 _MACHINERY = ('ctypes.dlopen', 'ctypes.dlsym', 'ctypes.call_function', 'sys.addaudithook', 'sys.settrace',
               'sys.setprofile', 'gc.get_objects', 'gc.get_referrers')
 
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _MOST_WRITTEN = 2**26
 _WRITES_TOO_MUCH = 'It writes more than 64 MB.'
 
@@ -245,9 +254,44 @@ def _size_of(folder):
                 sizes += os.lstat(os.path.join(place, name)).st_size
     return sizes
 
+def _path_of(descriptor):
+    "The path of an open file or folder, or None where the system does not tell it"
+    try:
+        return os.readlink(f'/proc/self/fd/{descriptor}')
+    except OSError:
+        pass
+    try:
+        import fcntl
+        return os.fsdecode(fcntl.fcntl(descriptor, fcntl.F_GETPATH, bytes(1024)).rstrip(b'\0'))  # macOS
+    except (ImportError, AttributeError, OSError):
+        return None
+
+def _open_folders():
+    "The paths of the folders that this process has open"
+    paths = []
+    with contextlib.suppress(OSError):
+        for name in os.listdir('/dev/fd'):
+            with contextlib.suppress(OSError):
+                if stat.S_ISDIR(os.fstat(int(name)).st_mode):
+                    paths.append(_path_of(int(name)) or os.sep)
+    return paths
+
+def _full(path, descriptor=-1):
+    "A path as text, from the open folder that it starts from, if there is one"
+    if isinstance(path, int):
+        return _path_of(path) or os.sep
+    start = _path_of(descriptor) or os.sep if isinstance(descriptor, int) and descriptor >= 0 else ''
+    return os.path.join(start, os.fsdecode(path))
+
+def _is_inside(path, folder):
+    "Does a path lie in a folder, with its links followed, and itself?"
+    real = os.path.realpath(path)
+    itself = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+    return real == os.devnull or all(place.startswith(folder + os.sep) for place in (real, itself))
+
 def _is_public(path):
     "May an answer read a file? Not the notebooks with the solutions, and not the tests"
-    place = os.path.realpath(os.fsdecode(path))
+    place = os.path.realpath(path)
     tests = os.path.join(os.path.dirname(os.path.realpath(minigpt.__file__)), 'exercises') + os.sep
     return not place.endswith('.ipynb') and not place.startswith(tests)
 
@@ -259,20 +303,76 @@ def _forbidden(event, args, folder):
         return 'It opens a network connection; an answer must not.'
     if event in _MACHINERY or (event == 'object.__setattr__' and args[1] == '__code__'):
         return 'It reaches into the machinery of Python; an answer must not.'
-    writes = event in _FILES
-    if event == 'open':
+    paths = [_full(args[path], -1 if start is None else args[start]) for path, start in _FILES.get(event, [])]
+    writes = bool(paths)
+    if event == 'open' and not isinstance(args[0], int):
         mode, flags = args[1], args[2] or 0
-        writes = bool(set(mode or '') & set('wax+')) or bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
-        if isinstance(args[0], (str, bytes)) and not _is_public(args[0]):
+        writes = bool(set(mode or '') & set('wax+') or flags & _WRITING)
+        paths = [_full(args[0])]
+        if mode is None and not os.path.isabs(paths[0]):  # os.open, which does not tell where the path starts
+            paths += [os.path.join(start, paths[0]) for start in _open_folders()]
+        if not all(map(_is_public, paths)):
             return 'It reads a notebook or the tests; an answer must not.'
     if writes:
         if _size_of(folder) > _MOST_WRITTEN:
             return _WRITES_TOO_MUCH
-        for path in args[:2] if event in ('os.rename', 'os.link', 'os.symlink') else args[:1]:
-            if isinstance(path, (str, bytes)) or hasattr(path, '__fspath__'):
-                place = os.path.realpath(os.fsdecode(path))
-                if place != os.devnull and not place.startswith(folder + os.sep):
-                    return 'It writes or removes a file outside of its own folder; an answer must not.'
+        if not all(_is_inside(path, folder) for path in paths):
+            return 'It writes or removes a file outside of its own folder; an answer must not.'
+
+def _announced(save):
+    "PyTorch's `save`, which opens a file in C++, so that Python is told of it before"
+    @functools.wraps(save)
+    def saves(obj, f, *args, **kwargs):
+        if isinstance(f, (str, os.PathLike)):
+            sys.audit('open', os.fspath(f), 'w', 0)
+        return save(obj, f, *args, **kwargs)
+    return saves
+
+def _linux(call, *args):
+    "The result of a function of Linux's library in C; -1 on other systems, and where it fails"
+    if sys.platform != 'linux':
+        return -1
+    try:
+        import ctypes
+        function = getattr(ctypes.CDLL(None), call)
+        function.restype = ctypes.c_long
+        return function(*(ctypes.c_char_p(x) if isinstance(x, bytes) else ctypes.c_long(x) for x in args))
+    except (ImportError, OSError, AttributeError):
+        return -1
+
+def _landlock_version():
+    "The version of Landlock that the kernel has switched on; 0 where there is none"
+    return max(0, _linux('syscall', 444, 0, 0, 1))  # landlock_create_ruleset
+
+def _lock_in(
+    folder, # in which this thread, and all that it starts, may write
+    *files, # to which it may write besides
+)->bool: # can the kernel do that?
+    "Let the kernel refuse to write, make or remove anything elsewhere, and to open connections"
+    version = _landlock_version()
+    if not version:
+        return False
+    write, truncate = 1 << 1, (1 << 14 if version >= 3 else 0)
+    rights = write | truncate | sum(1 << bit for bit in range(4, 14 if version >= 2 else 13))
+    network, scopes = 0b11, 0b11  # TCP; sockets without a file, and signals to other processes
+    known = 3 if version >= 6 else 2 if version >= 4 else 1
+    attributes = struct.pack('QQQ', rights, network, scopes)[:8*known]
+    rules = _linux('syscall', 444, attributes, len(attributes), 0)
+    try:
+        for path, allowed in ((folder, rights), *((file, write | truncate) for file in (os.devnull, *files))):
+            descriptor = os.open(path, os.O_PATH)
+            rule = struct.pack('=Qi', allowed, descriptor)
+            done = _linux('syscall', 445, rules, 1, rule, 0)  # landlock_add_rule
+            os.close(descriptor)
+            if done < 0:
+                return False
+        _linux('prctl', 38, 1, 0, 0, 0)  # this process gets no new rights, which Landlock wants
+        return _linux('syscall', 446, rules, 0) == 0  # landlock_restrict_self
+    except OSError:
+        return False
+    finally:
+        if rules >= 0:
+            os.close(rules)
 
 def _relied_on():
     "The functions and classes that the tests rely on: the place of each, its names, the name, and itself"
@@ -361,10 +461,24 @@ def _limit_memory(megabytes):
     except (ImportError, OSError, ValueError, IndexError):
         pass
 
+def _limit_life(parent, seconds):
+    "End this process when the one that started it ends, however that comes, and after so many seconds in all"
+    if sys.platform == 'linux':
+        _linux('prctl', 1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG, SIGKILL
+        if os.getppid() != parent:  # it has ended already
+            os._exit(1)
+    with contextlib.suppress(ImportError, OSError, ValueError, OverflowError):
+        import resource
+        limit = int(resource.getrusage(resource.RUSAGE_SELF).ru_utime + 2*seconds + 60)
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
+
 def _work():
     "What the process of a task does"
     job = json.loads(sys.stdin.read())
+    _limit_life(job['parent'], job['seconds'])
     torch.set_num_threads(1)
+    for place in (torch, torch.serialization):
+        place.save = _announced(place.save)
     names, test_names = {'__name__': 'answer'}, {'__name__': 'test'}
     exec(job['imports'], names)
     exec(job['imports'], test_names)
@@ -407,6 +521,7 @@ def _work():
     sys.addaudithook(watch)
     _limit_memory(job['memory'])
     Path(job['result']).write_text('ready')
+    _lock_in(job['folder'], job['result'])
     sentence = None
     watching[0] = True
     try:
@@ -441,8 +556,9 @@ def _environment(folder, mark):
                 PYTHONDONTWRITEBYTECODE='1', MINIGPT_ANSWER=mark)
 
 def _printable(text):
-    "A text without control characters, which could do something to a terminal, and not too long"
-    return ''.join(c if c.isprintable() else '?' for c in str(text))[:500]
+    "A text in which escapes stand for what could do something to a terminal, and not too long"
+    shown = [c if c.isprintable() else c.encode('unicode_escape').decode() for c in str(text)[:500]]
+    return ''.join(shown)[:500]
 
 def _marked_processes(mark):
     "The processes with a mark in their environment (on Linux)"
@@ -483,15 +599,19 @@ def run_answer(
     seconds:float=60, # limit of processor time, from the loaded libraries on; five times as much by the clock
     memory:int=1000, # limit of memory in MB, beyond what the libraries take
     printed:int=2**20, # limit of what it may print, in bytes
+    stop:threading.Event=None, # when it is set, the process is ended, with CancelledError
 )->str: # what is wrong, in a sentence; None where the test passes
     "Test an answer in a process of its own"
+    if stop is not None and stop.is_set():
+        raise CancelledError('Grading was stopped.')
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as outer:
         outer = Path(outer).resolve()
         folder, result, output = outer/'folder', outer/'result', outer/'output'
         folder.mkdir()
         ticket, mark = os.urandom(16).hex(), f'{os.getpid()}-{os.urandom(16).hex()}'
         seed = os.environ.get('MINIGPT_SEED') or str(int.from_bytes(os.urandom(4), 'big') >> 1)
-        job = dict(job, folder=str(folder), result=str(result), ticket=ticket, memory=memory, seed=seed)
+        job = dict(job, folder=str(folder), result=str(result), ticket=ticket, memory=memory, seed=seed,
+                   seconds=seconds, parent=os.getpid())
         (outer/'job').write_text(json.dumps(job))
         program = 'from minigpt.share.grading import _work; _work()'
         with open(outer/'job') as job_file, open(output, 'wb') as output_file:
@@ -504,6 +624,8 @@ def run_answer(
             used_before = None  # seconds of the processor, when the libraries were loaded
             ready = False
             while process.poll() is None:
+                if stop is not None and stop.is_set():
+                    raise CancelledError('Grading was stopped.')
                 if not ready and result.exists():
                     ready = True
                     used_before = _processor_seconds(process.pid)
@@ -525,7 +647,7 @@ def run_answer(
         except (OSError, ValueError):
             if not result.exists():
                 said = output.read_text(errors='replace')[-500:]
-                raise ValueError(f'Python cannot load the exercise: {said}')
+                raise ValueError(f'Python cannot load the exercise: {_printable(said)}')
             return f'It ends Python (exit code {process.returncode}) before the test is done.'
         if found != ticket:
             return 'It changes the result of the test.'
@@ -535,12 +657,18 @@ def run_answer(
 def _read_notebook(path):
     "The cells of a notebook, or a sentence that says why there are none"
     try:
+        if not Path(path).is_file():
+            raise ValueError('it is no file')
         if Path(path).stat().st_size > 100_000_000:
             raise ValueError('it is larger than 100 MB')
         notebook = json.loads(Path(path).read_text(encoding='utf-8'))
         language = notebook.get('metadata', {}).get('kernelspec', {}).get('language', 'python')
         cells = [(''.join(cell['source']), cell) for cell in notebook['cells'] if cell['cell_type'] == 'code']
-        remark = None if language == 'python' else f'Its language is {language}; the exercises are in Python.'
+        remark = None
+        if language != 'python':
+            remark = f'Its language is {_printable(language)}; the exercises are in Python.'
+        if sum(len(code) for code, _ in cells) > 5*_LONGEST:
+            raise ValueError(f'it holds more than {5*_LONGEST:,} characters of code')
         return [(code, _marked(cell)) for code, cell in cells], remark
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return [], _printable(f'It is not a notebook that can be read ({type(error).__name__}: {error}).')
@@ -549,25 +677,25 @@ def _definitions(code):
     "The names of the functions and classes that a cell of any kind defines"
     return {name for node in _statements(code) if not isinstance(node, ast.Assign) for name in _binds(node)}
 
-def _exercise_of(path, cells):
-    "The exercise that a notebook holds, or None"
+def _exercise_of(path, cells, defined):
+    "The exercise that a notebook holds, or None; `defined` has the names that each cell defines"
     known = exercises()
+    ids = {marks.get('grade_id') for _, marks in cells if isinstance(marks.get('grade_id'), str)}
+    names = set().union(*defined)
     def tasks_found(exercise):
-        ids = {marks.get('grade_id') for _, marks in cells if isinstance(marks.get('grade_id'), str)}
-        names = set().union(*(_definitions(code) for code, _ in cells))
         return sum((task['id'] in ids) + (task['defines'] in names) for task in exercise['tasks'])
     best = max(known.values(), key=tasks_found)
     if tasks_found(best):
         return best
     return next((exercise for name, exercise in known.items() if name in Path(path).name), None)
 
-def _answer_to(task, cells):
+def _answer_to(task, cells, defined):
     "The number of the cell that answers a task, or None"
     marked, named = [], []
-    for number, (code, marks) in enumerate(cells):
+    for number, (_, marks) in enumerate(cells):
         if marks.get('solution') and marks.get('grade_id') == task['id']:
             marked.append(number)
-        if task['defines'] in _definitions(code):
+        if task['defines'] in defined[number]:
             named.append(number)
     found = marked or named
     return found[-1] if found else None
@@ -599,16 +727,18 @@ def grade_notebook(
     path, # a notebook that was handed in
     seconds:float=60, # limit of processor time for each task; five times as much by the clock
     memory:int=1000, # limit of memory for each task, in MB beyond what the libraries take
+    stop:threading.Event=None, # when it is set, grading ends with CancelledError
 )->dict: # notebook, exercise, points, out_of, remark, tasks (each with id, points, out_of, sentence)
     "Points for one notebook, with the tests of the package"
     cells, remark = _read_notebook(path)
-    exercise = _exercise_of(path, cells)
+    defined = [_definitions(code) for code, _ in cells]
+    exercise = _exercise_of(path, cells, defined)
     if exercise is None:
         remark = remark or f'It holds no task of an exercise: {", ".join(exercises())}.'
         return dict(notebook=str(path), exercise=None, points=0, out_of=0, remark=remark, tasks=[])
     tasks, remarks = [], []
     for task in exercise['tasks']:
-        number = _answer_to(task, cells)
+        number = _answer_to(task, cells, defined)
         if remark:
             sentence = remark
         elif number is None:
@@ -618,7 +748,7 @@ def grade_notebook(
             others = [code for i, (code, marks) in enumerate(cells) if i != number and not marks.get('grade')]
             try:
                 job = dict(task, imports=exercise['imports'], answer=answer, needed=needed(answer, others))
-                sentence = run_answer(job, seconds, memory)
+                sentence = run_answer(job, seconds, memory, stop=stop)
                 strange = unusual(f'{job["needed"]}\n{_plain(answer)}')
                 if strange:
                     remarks.append(f'Read the answer to {task["id"]}: it uses {", ".join(strange)}.')
@@ -645,9 +775,29 @@ def _table(grades):
     rows = []
     for graded in grades:
         row = {name: graded[name] for name in ('notebook', 'exercise', 'points', 'out_of', 'remark')}
+        row['notebook'] = _printable(row['notebook'])
         row.update({f'{graded["exercise"]}.{task["id"]}': task['points'] for task in graded['tasks']})
         rows.append(row)
     return pd.DataFrame(rows)
+
+def _print_points(graded):
+    "What a teacher reads of a notebook while a class is graded"
+    print(f'{_printable(graded["notebook"])}: {graded["points"]} of {graded["out_of"]} points')
+    if graded['remark']:
+        print(f'  {graded["remark"]}')
+    for task in graded['tasks']:
+        sentence = '' if task['sentence'] in (None, graded['remark']) else f'  {task["sentence"]}'
+        print(f'  {task["id"]}: {task["points"]} of {task["out_of"]}{sentence}', flush=True)
+
+def _write_grades(grades, folder):
+    "Write grades.json and grades.csv, each whole or not at all"
+    from minigpt.engine.files import atomic_write
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    texts = {'grades.json': json.dumps(grades, indent=1, ensure_ascii=False),
+             'grades.csv': _table(grades).to_csv(index=False)}
+    for name, text in texts.items():
+        with atomic_write(Path(folder)/name) as file:
+            file.write(text.encode('utf-8', 'backslashreplace'))  # a name need not be UTF-8
 
 def grade(
     notebooks, # a notebook, a folder of notebooks, or a list of such
@@ -657,6 +807,7 @@ def grade(
     workers:int=2, # notebooks at a time
 )->list: # what grade_notebook gives for each
     "Grade notebooks, and print the points with the first sentence of each failure"
+    from minigpt.engine.run import stop_signals  # here, because the process of a task does not need it
     given = [notebooks] if isinstance(notebooks, (str, os.PathLike)) else list(notebooks)
     paths = []
     for path in map(Path, given):
@@ -666,19 +817,32 @@ def grade(
         paths += found if path.is_dir() else [path]
     if not paths:
         raise ValueError(f'No notebook in {", ".join(map(str, given))}.')
+    if not _landlock_version():
+        print('This system (no Landlock) cannot keep answers from writing elsewhere in every case: '
+              "see the teacher's page.")
     grades = []
-    with ThreadPoolExecutor(workers) as pool:
-        for graded in pool.map(lambda path: grade_notebook(path, seconds, memory), paths):
-            print(f'{graded["notebook"]}: {graded["points"]} of {graded["out_of"]} points')
-            if graded['remark']:
-                print(f'  {graded["remark"]}')
-            for task in graded['tasks']:
-                sentence = '' if task['sentence'] in (None, graded['remark']) else f'  {task["sentence"]}'
-                print(f'  {task["id"]}: {task["points"]} of {task["out_of"]}{sentence}')
-            grades.append(graded)
-    if out:
-        Path(out).mkdir(parents=True, exist_ok=True)
-        text = json.dumps(grades, indent=1, ensure_ascii=False)
-        (Path(out)/'grades.json').write_text(text, encoding='utf-8')
-        _table(grades).to_csv(Path(out)/'grades.csv', index=False)
+    stop = threading.Event()
+    with stop_signals() as asked, ThreadPoolExecutor(workers) as pool:
+        jobs = [pool.submit(grade_notebook, path, seconds, memory, stop) for path in paths]
+        try:
+            for job in jobs:
+                while not asked and not job.done():
+                    wait([job], .2)
+                if asked:
+                    break
+                grades.append(job.result())
+                _print_points(grades[-1])
+        finally:
+            stop.set()
+            try:
+                pool.shutdown(cancel_futures=True)
+            finally:  # a second signal, too, keeps what is done
+                over = [job for job in jobs if job.done() and not job.cancelled()]
+                done = [job.result() for job in over if not job.exception()]
+                if out and done:
+                    _write_grades(done, out)
+    if asked:
+        see = f', see {out}' if out and done else ''
+        count = f'{len(done)} of {len(paths)} notebooks are graded'
+        raise KeyboardInterrupt(f'stopped by {asked[0]}: {count}{see}.')
     return grades
