@@ -366,7 +366,7 @@ class Run:
     def model_class(self):
         "The class of the model; folders of the first version do not name it"
         kind = self.config.get('kind', 'MiniGPT')
-        if kind not in MODELS: raise ValueError(f'{self.path} is a {kind}: import minigpt.beyond.model first.')
+        if kind not in MODELS: raise ValueError(f'{self.path} holds {kind}: import minigpt.beyond.model.')
         return MODELS[kind]
     def model_cfg(self):
         "The shape of the model"
