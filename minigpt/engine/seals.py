@@ -221,7 +221,8 @@ OF_THE_COURSE = {
 SHAPES = {
     'config.json': dict(
         model=_SETTINGS, train=_TRAINING, experiment=str, corpus=_CORPUS, fingerprint=str, n_steps=int,
-        versions=Each(str), hardware=_MACHINE, resumed=Maybe([dict(step=int, hardware=_MACHINE)])),
+        versions=Each(str), hardware=_MACHINE,
+        resumed=Maybe([dict(step=int, hardware=_MACHINE, versions=Maybe(Each(str)))])),
     'metrics.json': dict(
         OF_THE_COURSE['metrics.json'], bits_per_byte=float, sources=Each(dict(loss=float, tokens=int)),
         baselines=dict(uniform=float, unigram=float, bigram=float)),
