@@ -280,7 +280,7 @@ def filter_logits(
     if top_p is not None and top_p < 1:  # at 1 nothing is left out, whatever the rounding
         p, order = logits.softmax(-1).sort(-1, descending=True)
         likelier = p.cumsum(-1) - p      # probability of all tokens before this one
-        out = likelier >= top_p
+        out = likelier >= max(top_p, 1e-9)  # the likeliest stays, whatever the rounding
         out = torch.zeros_like(out).scatter(-1, order, out)  # back in the vocabulary's order
         logits = logits.masked_fill(out, -math.inf)
     return logits
@@ -294,7 +294,7 @@ def choose(
     generator:torch.Generator=None, # source of randomness; by default PyTorch's own
 ): # token ids (B, 1)
     "Choose one token for each row."
-    if temperature == 0:
+    if temperature < 1e-6:  # there only the likeliest is left, and a division might overflow
         return logits.argmax(-1, keepdim=True)
     p = filter_logits(logits/temperature, top_k, top_p).softmax(-1)
     if generator is not None:

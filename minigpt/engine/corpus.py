@@ -228,7 +228,7 @@ def _add_source(corpus, number, tokenizer, writer, seen, hub_root):
     n = writer.n - start
     share = (writer.held_out - held_out)/max(1, n)
     lopsided = share < corpus.valid/2 or 1 - share < (1 - corpus.valid)/2
-    if asked and n == asked and corpus.split == 'document' and lopsided:
+    if asked and n == asked > 1 and corpus.split == 'document' and lopsided:
         writer.back_to(start, held_out)  # the first documents are all for one side: read on for the other
         seen.clear()
         seen.update(before)
@@ -283,19 +283,29 @@ def _encode(tokenizer, texts):
     return tokenizer(texts, return_attention_mask=False, **AS_TEXT)['input_ids']
 
 # %% ../../nbs/engine/corpus.ipynb #39598dbb
-def _check(corpus, n_documents, n_blocks, held_out):
-    "One sentence if there is no block, or if a limit leaves none for one side"
-    if not n_documents:
+def _check(corpus, lines, n_blocks, held_out):
+    "One sentence if there are no blocks for one side, or for both"
+    if not sum(line['documents'] for line in lines):
         raise ValueError(f'Corpus {corpus.name!r} has no text: every document is empty.')
-    if not n_blocks:
+    if not n_blocks and corpus.packing == 'document':
         raise ValueError(f'No document of corpus {corpus.name!r} is long enough for a block of '
                          f'{corpus.block_size} tokens: lower block_size, or join the documents '
                          "with packing='stream'.")
     training = n_blocks - held_out if corpus.split == 'document' else int(n_blocks*(1 - corpus.valid))
-    limited = any(source.max_blocks for source in corpus.sources)
-    if limited and training in (0, n_blocks):
+    if 0 < training < n_blocks:
+        return
+    limits = [corpus.max_blocks, *(source.max_blocks for source in corpus.sources)]
+    reached = [n_blocks, *(line['blocks'] for line in lines)]
+    if any(blocks and blocks == limit for blocks, limit in zip(reached, limits)):
         raise ValueError(f'{n_blocks} blocks, which is what max_blocks allows, leave a side empty when they '
                          f'are split by {corpus.split}: raise max_blocks.')
+    too_few = f'{n_blocks} blocks of {corpus.block_size} tokens, split by {corpus.split}, leave a side empty'
+    characters = sum(line['characters'] for line in lines)
+    tokens = sum(line['tokens'] for line in lines)
+    if characters > 20*tokens:
+        raise ValueError(f'{too_few}, for the text repeats itself so much that its {characters:,} '
+                         f'characters are only {tokens:,} tokens: add other text.')
+    raise ValueError(f'{too_few}: add text.')
 
 def _write_meta(folder, corpus, lines, tokenizer):
     "Write the passport of the blocks in `folder`"
@@ -326,7 +336,7 @@ def _build(folder, corpus, hub_root):
     lines = [_add_source(corpus, number, tokenizer, writer, seen, hub_root)
              for number in range(len(corpus.sources))]
     writer.close()
-    _check(corpus, sum(line['documents'] for line in lines), writer.n, writer.held_out)
+    _check(corpus, lines, writer.n, writer.held_out)
     _write_meta(folder, corpus, lines, tokenizer)
     seal(folder, CORPUS_PARTS)
 
@@ -361,10 +371,11 @@ def _tell_change(corpus, out):
     contents = _contents(corpus)
     for path in sorted(Path(out).glob(f'{corpus.name}-*/meta.json')) if contents else ():
         try:
-            there = json.loads(path.read_text())
-        except ValueError:  # damaged, and not what is asked for
+            there = json.loads(path.read_bytes())
+            is_another = there['corpus']['name'] == corpus.name and there.get('content') != contents
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # damaged: not what is asked for
             continue
-        if there['corpus']['name'] == corpus.name and there.get('content') != contents:
+        if is_another:
             print(f'{", ".join(contents)} is not the text that {path.parent} was made of: '
                   'this is another corpus, and its runs need another folder (--out), '
                   'or the old ones have to go.')

@@ -129,9 +129,9 @@ def write_text(
     path, # of the file
     text:str, # all of it
 ):
-    "Write a text file whole or not at all"
+    "Write a text file whole or not at all; a half of a character, which UTF-8 does not have, as its code"
     with atomic_write(path) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors='backslashreplace'))
 
 # %% ../../nbs/engine/files.ipynb #54ca3644
 def sync_tree(

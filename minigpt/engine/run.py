@@ -36,7 +36,8 @@ from .files import (
 from .hardware import deterministic, hardware, matmul_rate, peak_memory, versions
 from .inside import inside
 from .rules import check_settings, check_value
-from .seals import MANIFEST, check_seals, seal, unlike
+from .seals import (
+    MANIFEST, SHAPES, check_seals, manifest_of, misfit, parsed_json, seal, sealed_bytes, unlike)
 from .texts import assignment_samples
 from .trainer import (
     EngineConfig, Processes, RobustTrainer, SharedValidation, chosen_optimizer, processes)
@@ -128,6 +129,8 @@ class TimedHistory(History):
 
 class Bar(Progress):
     "The progress bar of the course, with the last loss and tokens per second; one process shows it"
+    bar = None  # until the first step
+
     def before_fit(self, trainer):
         options = {} if trainer.processes.first else dict(disable=True)
         self.bar = tqdm(total=trainer.n_steps, initial=trainer.state.step, desc=self.label,
@@ -170,8 +173,9 @@ def fit_run(
             raise ValueError(f'{label}: {e}. The run is saved in {path} as it was before that step; '
                              'train with a smaller learning rate in another folder.') from e
         finally:
-            with suppress(OSError):
-                bar.bar.close()
+            if bar.bar is not None:
+                with suppress(OSError):
+                    bar.bar.close()
         trainer.clock.update()
 
 # %% ../../nbs/engine/run.ipynb #cc000025
@@ -202,7 +206,7 @@ def receipt(self:Run):
 def machines(self:Run): # list of dicts: `step` from which the run was on it, and what hardware says
     "The machines that the run was trained on, one after the other"
     begun = dict(step=0, **self.config['hardware'])
-    return [begun] + [dict(step=r['step'], **r['hardware']) for r in self.config.get('resumed', [])]
+    return [begun] + [dict(step=r['step'], **r['hardware']) for r in self.config.get('resumed') or []]
 
 @patch(as_prop=True)
 def samples(self:Run):
@@ -261,8 +265,22 @@ def steps_within(
 
 # %% ../../nbs/engine/run.ipynb #bcf5da43
 def _same_run(path, config):
-    "Raise if `path` holds a run of another configuration"
-    check_config(read_json(path/'config.json'), config, path)
+    "Raise if `path` holds a run of another configuration, or one whose configuration is damaged"
+    there, wrong = _config_in(path)
+    if wrong:
+        raise ValueError(f'{path}/config.json is missing or damaged: bring it back from a copy, '
+                         f'or train again in another folder ({wrong}).')
+    check_config(there, config, path)
+
+def _config_in(path):
+    "What the config.json of a run holds, and what is wrong with it"
+    try:
+        there = parsed_json((path/'config.json').read_bytes())
+    except OSError as e:
+        return None, f'it cannot be read: {e.strerror}'
+    except (ValueError, RecursionError):
+        return None, 'it is no JSON'
+    return there, misfit(there, SHAPES['config.json'])
 
 def check_config(there, config, path):
     "Raise if a configuration that was found in `path` is not `config`"
@@ -310,7 +328,7 @@ def _alone_in(folder):
                 folder.rmdir()
 
 @contextmanager
-def _backed_up(path, backup):
+def _backed_up(path, backup, config):
     "Be the only run that is copied to a backup, if that can be reached"
     reached = backup is not None and backup.resolve() != path.resolve()
     if reached:
@@ -320,8 +338,8 @@ def _backed_up(path, backup):
             reached = False
     with _alone_in(backup) if reached else nullcontext():
         if reached:
-            with suppress(OSError):  # `Backup` says so
-                _mend_config(backup)
+            with suppress(OSError, ValueError):  # `Backup` says so
+                _mend_config(backup, config)
         yield
 
 @contextmanager
@@ -335,18 +353,52 @@ def _in_turn():
     finally:
         one_run_at_a_time.release()
 
+def _is_another(place, path):
+    "Is a place another folder than that of the run?"
+    return place is not None and os.path.isdir(place) and place.resolve() != path.resolve()
+
+def _mend(path, config, resume=None, backup=None):
+    "Mend what is damaged and is known elsewhere, and raise if a run is there which is not of this `config`"
+    _mend_config(path, config)
+    if _is_another(resume, path):
+        with locked(resume), suppress(OSError, ValueError):  # it may be read-only
+            _mend_config(resume, config)
+    _mend_finished(Run(path), config, [place for place in (resume, backup) if _is_another(place, path)])
+    if (path/'config.json').exists():
+        _same_run(path, config)
+
+def _mend_finished(run, config, backups):
+    "Bring a finished run back where it is damaged, from its checkpoints or from a backup that is whole"
+    _look_again(run, config)
+    if not run.finished:
+        return
+    try:
+        check_seals(run.path)
+        return
+    except ValueError as e:
+        damage = e
+    without_weights = not (run.path/'model').exists()
+    for backup in backups:
+        with locked(backup), suppress(OSError, ValueError):
+            _check_backup(Run(backup), config)
+            if check_seals(backup) and Run(backup).finished:
+                print(f'{damage} It is brought back from {backup}.')
+                copy_run(backup, run.path)
+                return
+    if not without_weights:
+        raise damage
+    for name in manifest_of(run.path):  # runs may be kept as results alone
+        if not name.startswith('model/'):
+            sealed_bytes(run.path, name)
+
 def _open_run(path, config, resume=None):
     "Bring the run back where `resume` is ahead, or begin it, or check that the one there is of this `config`"
-    _mend_config(path)
     if (path/'config.json').exists():
         _same_run(path, config)
     elif not all(map(_is_leftover, path.iterdir())):
         raise ValueError(f'{path} is not empty and holds no run: choose another folder.')
     if resume:
-        is_another = resume.is_dir() and resume.resolve() != path.resolve()
-        with locked(resume) if is_another else nullcontext():
-            with suppress(OSError):  # it may be read-only
-                _mend_config(resume)
+        with locked(resume) if _is_another(resume, path) else nullcontext():
             restore(resume, path, lambda backup: _check_backup(Run(backup), config))
     if not (path/'config.json').exists():
         try:
@@ -354,7 +406,6 @@ def _open_run(path, config, resume=None):
         except OSError as e:
             raise ValueError(f'Cannot write to {path}: {e.strerror}.') from e
     clean(path)
-    _look_again(Run(path))
 
 def _check_backup(backup, config):
     "Raise if a backup is not of this `config`, or is finished and its model does not open"
@@ -368,25 +419,31 @@ def _check_saved(saved, config, folder):
     if saved.get('config'):
         check_config(json.loads(saved['config']), config, folder)
 
-def _mend_config(path):
+def _mend_config(path, asked):
     "Write config.json from the newest checkpoint, which knows it, where it is missing or damaged"
-    with suppress(OSError, ValueError):
-        if isinstance(json.loads((path/'config.json').read_bytes()), dict):
-            return
     checkpoints = Checkpoints(path)
     newest, _ = checkpoints.newest()
-    config = newest and checkpoints.load().get('config')
-    if config:
+    saved = newest and checkpoints.load().get('config')
+    if not saved:
+        return
+    there, wrong = _config_in(path)
+    is_wanted = not unlike(json.loads(saved), asked)  # otherwise the checkpoint may be that of another run
+    if wrong or is_wanted and _but_for_machines(there) != _but_for_machines(json.loads(saved)):
         print(f'{path}/config.json is missing or damaged, and written again from {newest.name}.')
-        write_text(path/'config.json', config)
+        write_text(path/'config.json', saved)
+
+def _but_for_machines(config):
+    "A configuration without what may be noted after a checkpoint"
+    return {key: value for key, value in config.items() if key not in ('hardware', 'versions', 'resumed')}
 
 def _planned_steps(places, model_cfg, blocks, cfg, make_optimizer):
     "The number of steps: by epochs, or of the run that is in one of the `places`, or by the clock"
     if not cfg.minutes:
         return cfg.epochs*steps_per_epoch(len(blocks.train), cfg.batch_size)
-    begun = [place/'config.json' for place in places if (place/'config.json').exists()]
+    found = [_config_in(place) for place in places]
+    begun = [config['n_steps'] for config, wrong in found if not wrong]
     if begun:
-        n = read_json(begun[0])['n_steps']
+        n = begun[0]
     else:
         n = steps_within(cfg.minutes, model_cfg, blocks, cfg, make_optimizer)
     if dist.is_initialized():
@@ -398,14 +455,15 @@ def _planned_steps(places, model_cfg, blocks, cfg, make_optimizer):
 def _note_machine(path, step, where):
     "Note in config.json from which step the run is computed so; returns how before, if it differs"
     config = read_json(path/'config.json')
-    resumed = [r for r in config.get('resumed', []) if r['step'] < step]  # what came later is lost
+    noted = config.get('resumed') or []
+    resumed = [r for r in noted if r['step'] < step]  # what came later is lost
     parts = [dict(hardware=config['hardware'], versions=config.get('versions', {})), *resumed]
     before = _bits_depend_on(parts[-1]['hardware'], parts[-1].get('versions', {}))
     now = _bits_depend_on(where, versions())
     differs = any(before[key] != now[key] for key in before)
     if differs:
         resumed.append(dict(step=step, hardware=where, versions=versions()))
-    if resumed != config.get('resumed', []):
+    if resumed != noted:
         write_json(path/'config.json', {**config, 'resumed': resumed})
     return before if differs else None
 
@@ -509,14 +567,17 @@ def back_up(
         why = getattr(e, 'strerror', None) or str(e).rstrip('.')
         print(f'The finished run could not be copied to {backup} ({why}); it is whole in {path}.')
 
-def _look_again(run):
+def _look_again(run, asked):
     "Take back that a run is finished, if its checkpoints are there and its export is not what they hold"
     checkpoints = Checkpoints(run.path)
     newest, _ = checkpoints.newest()
     if not (run.finished and newest):
         return
     saved = checkpoints.load()
+    if saved.get('config') and unlike(json.loads(saved['config']), asked):
+        return  # another run is wanted
     try:
+        check_seals(run.path)
         is_last = saved['step'] == run.metrics['steps']
         wrong = export_damage(run.path/'model', run.model_class, saved['model'] if is_last else {})
     except (ValueError, KeyError, TypeError) as e:
@@ -567,13 +628,15 @@ def train_run(
         held.enter_context(_at_work(run.path, lead))
         held.enter_context(_in_turn())
         places = [place for place in (resume, run.path) if place]
-        n_steps = _planned_steps(places, model_cfg, blocks, cfg, make_optimizer)
         config = dict(experiment=experiment, kind=model_cfg.kind, corpus=asdict(blocks.corpus),
                       fingerprint=blocks.fingerprint, model=asdict(model_cfg), train=asdict(cfg),
-                      n_steps=n_steps, versions=versions(), hardware=where)
+                      n_steps=None, versions=versions(), hardware=where)
         config = json.loads(json.dumps(config))
+        first(lambda: lead and _mend(run.path, config, resume, backup))
+        n_steps = _planned_steps(places, model_cfg, blocks, cfg, make_optimizer)
+        config['n_steps'] = n_steps
         first(lambda: lead and _open_run(run.path, config, resume))
-        held.enter_context(_backed_up(run.path, backup if lead else None))
+        held.enter_context(_backed_up(run.path, backup if lead else None, config))
         checkpoints = Checkpoints(run.path, backup if lead else None)
         if not run.finished:
             if lead:

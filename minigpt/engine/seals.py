@@ -12,12 +12,14 @@ __all__ = ['MANIFEST', 'RUN_PARTS', 'CORPUS_PARTS', 'IN_WORDS', 'OF_THE_COURSE',
 import hashlib
 import json
 import math
+from contextlib import contextmanager
 from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
 
 import pandas as pd
 from fastcore.basics import patch
+from safetensors import safe_open
 
 from ..data import CLEAN
 from .files import to_json, write_text
@@ -221,7 +223,8 @@ OF_THE_COURSE = {
 SHAPES = {
     'config.json': dict(
         model=_SETTINGS, train=_TRAINING, experiment=str, corpus=_CORPUS, fingerprint=str, n_steps=int,
-        versions=Each(str), hardware=_MACHINE, resumed=Maybe([dict(step=int, hardware=_MACHINE)])),
+        versions=Each(str), hardware=_MACHINE,
+        resumed=Maybe([dict(step=int, hardware=_MACHINE, versions=Maybe(Each(str)))])),
     'metrics.json': dict(
         OF_THE_COURSE['metrics.json'], bits_per_byte=float, sources=Each(dict(loss=float, tokens=int)),
         baselines=dict(uniform=float, unigram=float, bigram=float)),
@@ -347,9 +350,55 @@ def open_tokenizer(
     try:
         return AutoTokenizer.from_pretrained(where, trust_remote_code=False)
     except Exception as e:  # each kind of damage raises something else
+        if _is_tokenizer(Path(where)/'tokenizer.json'):
+            raise ValueError(f'{where}/tokenizer.json is whole, but does not open with the other '
+                             f'files there ({_first_line(e)}): mend those.') from e
         if Path(where).is_dir():
             raise damaged(Path(where)/'tokenizer.json', 'it is no tokenizer') from e
         raise ValueError(f'The Hub has no tokenizer for {where}: check the name and the network.') from e
+
+def _is_tokenizer(path):
+    "Is a file a whole tokenizer, whatever else is in its folder?"
+    from tokenizers import Tokenizer
+    try:
+        return bool(Tokenizer.from_file(str(path)))
+    except Exception:  # the library raises nothing else
+        return False
+
+def _first_line(error):
+    "The beginning of what a library says, without its end"
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:150].rstrip(' .:')
+
+@contextmanager
+def _without_reports():
+    "Keep to itself what transformers tells about weights that do not fit; an error says it"
+    from transformers.utils import logging
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+def _opened_model(where, kind):
+    "A model; if its weights are whole and cannot be used, this is said of its configuration"
+    try:
+        with _without_reports():
+            return kind.from_pretrained(where).eval()
+    except ValueError as e:
+        try:
+            with safe_open(Path(where)/'model.safetensors', 'pt'):
+                pass
+        except Exception:  # missing or damaged, as was said
+            raise e from e.__cause__
+        if not str(e).startswith('The weights in'):
+            raise
+        why = _first_line(e.__cause__ or e)
+        if 'mismatched' in why:
+            why = 'their sizes are other ones'
+        raise ValueError(f'The weights in {where} are whole, but its config.json asks for a model that they '
+                         f'do not fit, or that is not read here ({why}): bring back the config.json that '
+                         'belongs to them, or name another model.') from e
 
 def open_export(
     where, # a folder that `save_pretrained` wrote, or the name of a model on the Hub
@@ -359,7 +408,7 @@ def open_export(
     folder = Path(where)
     if folder.is_dir():
         _check_seals_around(folder)
-    model = kind.from_pretrained(where).eval()
+    model = _opened_model(where, kind)
     wrong = [name for name, weight in model.named_parameters() if not weight.isfinite().all()]
     if wrong:
         raise ValueError(f'The weights in {where} hold numbers that are not finite (in {wrong[0]}): '

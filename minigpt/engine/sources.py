@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PLAIN', 'TABLES', 'MOST', 'LEAST', 'TEXT_SIZES', 'STEPS', 'kind_of', 'text_files', 'opened', 'table_rows',
            'choose_column', 'read_file', 'Part', 'beginning_and_end', 'read_own', 'Amount', 'amount_of', 'fitted',
-           'few_documents', 'own_epochs', 'own_training', 'hub_name', 'is_files', 'is_private', 'is_own', 'own_corpus',
-           'own_content']
+           'few_documents', 'own_epochs', 'own_training', 'hub_name', 'shown_name', 'is_files', 'is_private', 'is_own',
+           'own_corpus', 'own_content']
 
 # %% ../../nbs/engine/sources.ipynb #aa5db669
 import csv
@@ -17,6 +17,7 @@ import json
 import math
 import os
 import re
+import sys
 import zlib
 from collections import Counter
 from contextlib import contextmanager
@@ -37,10 +38,18 @@ def kind_of(
     ending = Path(Path(path).name.lower().removesuffix('.gz')).suffix
     return ending if ending in PLAIN + TABLES else None
 
+_BESIDE_CONFIG = 'checkpoints', 'history.csv', 'manifest.json', 'metrics.json', 'model'
+
+def _is_run(config):
+    "Is this config.json that of a run? A single file of this name may be somebody else's"
+    names = [config.parent/name for name in _BESIDE_CONFIG] + [config.parents[2]/'corpus.json']
+    return any(path.exists() for path in names) or b'"n_steps"' in config.read_bytes()
+
 def _made_here(place):
     "The folders of corpora and of studies below a place, which may be where one works"
-    corpora = [path.parent for path in place.rglob('tokens.npy')]
-    studies = [path.parents[2] for path in place.rglob('*/seed*/config.json')]
+    corpora = [path.parent for path in place.rglob('tokens.npy') if (path.parent/'meta.json').exists()]
+    studies = [path.parents[2] for path in place.rglob('*/seed*/config.json')
+               if path.is_file() and _is_run(path)]
     return {folder for folder in corpora + studies if place in folder.parents}
 
 def text_files(
@@ -68,6 +77,36 @@ def text_files(
     return files, left_out
 
 # %% ../../nbs/engine/sources.ipynb #eb6b2cb6
+_CONTROLS = bytes({*range(32), 127} - {*b'\t\n\v\f\r\b\x1b'})  # no text has them, but for a stray one
+
+def _encoding_of(content):
+    "What the beginning of a text is written in, as far as its first bytes and its NULs tell; None: UTF-8"
+    for mark, encoding in ((b'\xff\xfe\0\0', 'utf-32'), (b'\0\0\xfe\xff', 'utf-32'),
+                           (b'\xff\xfe', 'utf-16'), (b'\xfe\xff', 'utf-16')):
+        if content.startswith(mark):
+            return encoding
+    strange = content.translate(None, bytes(set(range(256)) - set(_CONTROLS)))
+    if len(strange) <= len(content)/10:
+        return None
+    has_nulls = [content[place::4].count(0) > len(content)/8 for place in range(4)]
+    places = ''.join(str(place) for place in range(4) if has_nulls[place])  # of each four bytes
+    return {'13': 'utf-16-le', '02': 'utf-16-be', '123': 'utf-32-le', '012': 'utf-32-be'}.get(places, '')
+
+def _check_encoding(path, content, beginning=True):
+    "Raise if a text, or its beginning, is not in UTF-8"
+    encoding = _encoding_of(content)
+    if encoding and beginning:
+        raise _not_utf8(path, encoding)
+    if encoding is not None:
+        raise ValueError(f'{path} holds control characters in place of text: it is damaged, or no text; '
+                         'take it out of the folder.')
+
+def _not_utf8(path, encoding):
+    "The error for a text in another encoding"
+    convert = f'iconv -f {encoding} -t utf-8 {path.name} > new && mv new {path.name}'
+    return ValueError(f'{path} is not in UTF-8: convert it, for example with "{convert}", '
+                      'or take it out of the folder.')
+
 @contextmanager
 def opened(
     path, # of a file, packed by gzip or not
@@ -77,12 +116,11 @@ def opened(
     open_it = gzip.open if path.suffix.lower() == '.gz' else open
     try:
         with open_it(path, 'rb') as file:
+            if kind_of(path) != '.parquet':
+                _check_encoding(path, file.peek(4096)[:4096])
             yield file
     except UnicodeDecodeError as error:
-        encoding = 'utf-16' if error.object[:2] in (b'\xff\xfe', b'\xfe\xff') else 'latin1'
-        convert = f'iconv -f {encoding} -t utf-8 {path.name} > new && mv new {path.name}'
-        raise ValueError(f'{path} is not in UTF-8: convert it, for example with "{convert}", '
-                         'or take it out of the folder.') from error
+        raise _not_utf8(path, 'latin1') from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f'{path} is damaged, and gzip cannot read it to its end: copy it again.') from error
     except OSError as error:
@@ -97,23 +135,38 @@ def _separated(path, file):
     "The rows of a table in plain text"
     separator = ',' if kind_of(path) == '.csv' else '\t'
     text = _decoded(file, newline='')
+    lines_before = 1
     head = text.readline()
+    while head and not head.strip():  # the names may come after empty lines
+        lines_before += 1
+        head = text.readline()
     others = [other for other in ';\t,|' if other in head]
     if separator not in head and others:
         separator = others[0]
     csv.field_size_limit(2**31 - 1)  # of a field: a document may be long
     names = next(csv.reader([head], delimiter=separator), [])
+    _check_columns(path, names)
     reader = csv.reader(text, delimiter=separator, strict=True)
     try:
         for row in reader:
             if len(row) not in (0, len(names)):
-                raise ValueError(f'{path}, line {reader.line_num + 1}, has {len(row)} fields, the first line '
+                line = reader.line_num + lines_before
+                raise ValueError(f'{path}, line {line}, has {len(row)} fields, the first line '
                                  f'{len(names)}: put text that holds {separator!r} in double quotes.')
             if row:
                 yield dict(zip(names, row))
     except csv.Error as error:
-        raise ValueError(f'{path} is no well-formed table near line {reader.line_num + 1}: '
+        raise ValueError(f'{path} is no well-formed table near line {reader.line_num + lines_before}: '
                          'a double quote may be missing.') from error
+
+def _check_columns(path, names):
+    "Raise if two columns have one name: which of them would be meant?"
+    twice = [name for name in dict.fromkeys(names) if name and names.count(name) > 1]
+    if twice:
+        raise ValueError(f'{path} has {names.count(twice[0])} columns "{twice[0]}": '
+                         'rename all but one of them.')
+
+_TOO_LONG = 'holds a number of more than 4,300 digits, which Python does not read: take it out.'
 
 def _json_lines(path, lines):
     "The rows of a file with one JSON value in each line"
@@ -124,6 +177,10 @@ def _json_lines(path, lines):
         except (json.JSONDecodeError, RecursionError) as error:
             raise ValueError(f'{path}, line {number}, is no JSON: the file is damaged, '
                              'or not one JSON value a line.') from error
+        except UnicodeDecodeError:
+            raise
+        except ValueError as error:
+            raise ValueError(f'{path}, line {number}, {_TOO_LONG}') from error
 
 def _json(path, text):
     "The rows of a JSON file: a list, an object that holds one list of rows, or a value a line"
@@ -133,8 +190,10 @@ def _json(path, text):
         raise ValueError(f'{path} is nested too deeply: make it a list of objects.') from error
     except json.JSONDecodeError as error:
         if error.msg == 'Extra data':  # a value is complete, and another follows
-            return _json_lines(path, text.splitlines())
+            return _json_lines(path, text.split('\n'))  # a line may hold other ends of lines, such as U+2028
         raise ValueError(f'{path} is no JSON from line {error.lineno} on: is it damaged?') from error
+    except ValueError as error:
+        raise ValueError(f'{path} {_TOO_LONG}') from error
     if isinstance(data, dict):
         lists = [value for value in data.values() if isinstance(value, list) and value]
         data = lists[0] if len(lists) == 1 and isinstance(lists[0][0], dict) else [data]
@@ -147,6 +206,7 @@ def _parquet(path, file, columns):
     packed = Path(path).suffix.lower() == '.gz'
     try:
         table = ParquetFile(io.BytesIO(file.read()) if packed else file)
+        _check_columns(path, table.schema_arrow.names)
         for batch in table.iter_batches(1000, columns=columns):
             yield from batch.to_pylist()
     except pyarrow.ArrowException as error:
@@ -209,7 +269,9 @@ def read_file(
     "The documents in a file"
     if kind_of(path) in PLAIN:
         with opened(path) as file:
-            yield _decoded(file).read()
+            text = _decoded(file).read()
+            _check_encoding(path, text.encode(), beginning=False)
+            yield text
         return
     name = choose_column(islice(table_rows(path), 100), str(path), column)
     for number, row in enumerate(table_rows(path, name), 1):
@@ -351,11 +413,18 @@ def hub_name(
     found = re.fullmatch(r'\w[\w.-]*/(\w[\w.-]*)', str(where))
     return found[1] if found and not kind_of(where) else None
 
+def shown_name(
+    path, # of a file
+)->str: # without what cannot be written in UTF-8, which is the encoding of all that we write
+    "The name of a file, which may be made of any bytes"
+    return os.fsencode(Path(path).name).decode(errors='replace')
+
 def _slug(name):
     "A name for folders, which is none of a preset"
     while kind_of(name) or name.lower().endswith('.gz'):
         name = name.rpartition('.')[0]
-    slug = re.sub(r'\W+', '-', name.lower()).strip('-') or 'text'
+    letters = re.UNICODE if sys.getfilesystemencoding() == 'utf-8' else re.ASCII  # that a folder may have
+    slug = re.sub(r'\W+', '-', name.lower(), flags=letters).strip('-') or 'text'
     return f'{slug}-text' if slug in CORPORA else slug
 
 def _hub_source(where, name, hub_root, config, split_name, text_column, revision):
@@ -437,7 +506,7 @@ def own_corpus(
         given = [option for option, value in of_hub.items() if value]
         if given:
             raise ValueError(f'{given[0]} belongs to a data set of the Hub: leave it out for {where}.')
-        name = Path(where).resolve().name
+        name = shown_name(Path(where).resolve())
         source = Source(name, f'file:{where}', column=text_column or 'text')
         _tell_files(where, text_column, say)
         amount = amount_of(source)
@@ -452,7 +521,7 @@ def own_corpus(
 
 def _listed(paths, most=8):
     "Names with commas between them, the first ones where there are many"
-    names = [str(path) for path in paths[:most]]
+    names = [os.fsencode(path).decode(errors='replace') for path in paths[:most]]
     return ', '.join(names) + (f' and {len(paths) - most} more' if len(paths) > most else '')
 
 def _tell_files(where, text_column, say):
@@ -464,6 +533,9 @@ def _tell_files(where, text_column, say):
     if left_out:
         names = [path.relative_to(where) for path in left_out]
         say(f'Left out, because they are empty or no text: {_listed(names)}.')
+    ours = sorted(path.relative_to(where) for path in _made_here(Path(where)))
+    if ours:
+        say(f'Left out, because minigpt made it: {_listed(ours)}.')
     for path in files:
         if kind_of(path) in TABLES:
             name = choose_column(islice(table_rows(path), 100), str(path), column)
@@ -488,7 +560,7 @@ def own_content(
     place = source.path.partition(':')[2]
     digest = hashlib.sha256()
     for path in text_files(place)[0]:
-        digest.update(f'\n{path.relative_to(Path(place).expanduser())}\n'.encode())
+        digest.update(b'\n' + os.fsencode(path.relative_to(Path(place).expanduser())) + b'\n')
         with open(path, 'rb') as file:
             while part := file.read(1 << 22):
                 digest.update(part)

@@ -168,13 +168,16 @@ def minigpt_data(
 ):
     "Build the blocks of a corpus and print its passport"
     from minigpt.engine.corpus import build_corpus, corpus_named, print_passport
+    from minigpt.engine.files import write_json
+    from minigpt.engine.seals import check_ours
     own = _own_options(config, split_name, text_column, revision, hub_root)
     recipe = corpus_named(corpus, max_blocks, own, packing=packing, split=split)
     _check_writable(out, *([Path(passport_to).parent] if passport_to else []))
+    if passport_to:
+        check_ours(passport_to, '"long_enough"')  # which every passport has, and nothing else
     blocks = build_corpus(recipe, out, hub_root)
     print_passport(blocks.meta)
     if passport_to:
-        from minigpt.engine.files import write_json
         write_json(Path(passport_to), blocks.meta)
     print(f'{len(blocks):,} blocks in {blocks.path}, fingerprint {blocks.fingerprint[:12]}')
     return blocks
@@ -284,7 +287,8 @@ def _model_folder(name):
     if (place/'metrics.json').exists():
         raise ValueError(f'{place} holds the results of a run without its weights: '
                          'name a run that has a folder "model", or train one.')
-    inside = sorted(place.glob('**/seed*/model')) if place.is_dir() else []
+    patterns = [f'{above}seed*/model' for above in ('', '*/', '*/*/', '*/*/*/')]
+    inside = [found for pattern in patterns for found in sorted(place.glob(pattern))]
     if inside:
         raise ValueError(f'{place} is a folder of runs: name one of them, such as {inside[0].parent}.')
     return str(name), _AnyKind
@@ -310,6 +314,8 @@ def minigpt_generate(
         print(f'The newest run speaks: {model}', file=sys.stderr)
     model, tokenizer = open_export(*_model_folder(model))
     generator = None if seed is None else torch.Generator().manual_seed(seed)
+    if prompt is None and sys.stdin is None:
+        raise ValueError('prompt is missing, and standard input is closed: give a text with --prompt.')
     prompt = sys.stdin.read().strip() if prompt is None else _as_text(prompt)
     sampling = dict(max_new_tokens=max_new_tokens, temperature=temperature,
                     top_k=top_k, top_p=top_p)
