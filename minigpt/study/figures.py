@@ -12,7 +12,6 @@ from base64 import b32encode
 from dataclasses import dataclass
 from functools import wraps, cached_property
 from io import BytesIO, StringIO
-from os import replace
 from pathlib import Path
 from zlib import crc32
 
@@ -20,7 +19,7 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from ..engine.inside import plot_attention, plot_next
-from ..engine.files import write_text
+from ..engine.files import atomic_write, write_text
 from ..engine.seals import check_ours, is_ours
 from ..experiments import COLORS, EXPERIMENTS, experiments_named, load_runs
 from ..model import GPTConfig, param_counts
@@ -563,5 +562,5 @@ def save_drawings(
             old.unlink()
     for file, drawing in files.items():
         write_text(file, drawing.svg)
-    files[folder/'fig6.svg'].fig.savefig(f'{png}.part', format='png', dpi=160)
-    replace(f'{png}.part', png)
+    with atomic_write(png) as file:
+        files[folder/'fig6.svg'].fig.savefig(file, format='png', dpi=160)
