@@ -209,6 +209,7 @@ def check_refusals(run_folder):
     data = ('--max_blocks', 60, '--split', 'block')
     damaged = damaged_copy(run_folder)
     token = 'hf_' + 'ThisIsNoRealToken'
+    outside = f'../../beside {tmp.name}'  # of the folder for runs, and of this test's own
     (tmp/'a_file').write_text('mine')
     (tmp/'thesis.html').write_text('mine')
     bad = [
@@ -239,7 +240,7 @@ def check_refusals(run_folder):
         (('minigpt_train', '--minutes', 'inf'), 'minutes is inf'),
         (('minigpt_train', '--lr', 'nan'), 'lr is nan'),
         (('minigpt_train', '--seed=-1',), 'seed is -1'),
-        (('minigpt_train', '--name', '../../x'), "name is '../../x'"),
+        (('minigpt_train', '--name', outside), f'name is {outside!r}'),
         (('minigpt_experiments', '--seeds', '0,0'), "seeds is '0,0'"),
         (('minigpt_experiments', '--experiments', 'exp1,exp1'), 'name each once'),
         (('minigpt_generate', '--model', run_folder, '--prompt', 'The', '--temperature', 'nan'), 'temperature is nan'),
@@ -253,7 +254,7 @@ def check_refusals(run_folder):
         (('minigpt_grade', 'nowhere.ipynb', '--seconds', 0), 'seconds is 0')]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(lambda case: refused(*case[0], contains=case[1]), bad))
-    assert (tmp/'thesis.html').read_text() == 'mine' and not (tmp.parent/'x').exists()
+    assert (tmp/'thesis.html').read_text() == 'mine' and not (tmp.parent/Path(outside).name).exists()
     ok(f'{len(bad)} kinds of bad input, a sentence for each')
 
 
