@@ -408,11 +408,16 @@ def _open_run(path, config, resume=None):
     clean(path)
 
 def _check_backup(backup, config):
-    "Raise if a backup is not of this `config`, or is finished and its model does not open"
+    "Raise if a backup or its newest checkpoint is of another `config`, or its model does not open"
     _same_run(backup.path, config)
     if backup.finished:
         check_seals(backup.path)
         backup.model()
+        return
+    checkpoints = Checkpoints(backup.path)
+    newest, _ = checkpoints.newest()
+    if newest:
+        _check_saved(checkpoints.load(), config, checkpoints.folder)
 
 def _check_saved(saved, config, folder):
     "Raise if a checkpoint is of a run of another configuration; those of earlier versions do not say"
