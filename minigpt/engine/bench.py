@@ -580,7 +580,7 @@ def bench(
     steps:int=None, # of each in a round; None: as many as take about a second
     nanogpt=None, # folder of a clone of nanoGPT
     device:str='auto', # 'cuda', 'mps', 'cpu' or the best there is
-    also=None, # name → fields of a `Job` that are different for it; of contestants beside the usual ones
+    also=None, # name → fields of its job that are different for it; of contestants beside the usual ones
 )->Bench:
     "Race the contestants at one shape, and then the losses"
     _check_arguments(cfg, batch_size, repeats, steps, nanogpt)
