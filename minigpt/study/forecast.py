@@ -383,7 +383,7 @@ def plot_sizes(
 ): # matplotlib figure
     "The ladder of each experiment, the curve through it, and what was forecast"
     from matplotlib.figure import Figure
-    fig = Figure(figsize=(6, 3.6), layout='constrained')
+    fig = Figure(figsize=(4.6, 3.6), layout='constrained')
     ax = fig.subplots()
     for name, rungs in _ladders(study).items():
         color = COLORS.get(name, INK)
