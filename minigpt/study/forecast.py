@@ -243,6 +243,8 @@ def plot_ladder(
         draw_law(ax, rungs, LossLaw(**told['law']), told['blocks'], color)
         draw_forecast(ax, told, color)
     ax.set(xscale='log', yscale='log', xlabel='training blocks', ylabel='validation perplexity')
+    for formatted in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
+        formatted('{x:g}')
 
 # %% ../../nbs/study/forecast.ipynb #0c74730d
 def foretell(
