@@ -373,10 +373,12 @@ def held_back(
     documents = sorted(set(begins_in))
     sizes = Counter(begins_in)
     held = set()
+    n_held = 0
     for number in np.random.default_rng(seed).permutation(len(documents)):
-        if sum(sizes[document] for document in held) >= share*len(begins_in):
+        if n_held >= share*len(begins_in):
             break
         held.add(documents[number])
+        n_held += sizes[documents[number]]
     out = np.array([document in held for document in begins_in])
     view = copy(blocks)
     view.train = blocks.train[~out]
