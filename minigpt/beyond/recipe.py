@@ -231,6 +231,7 @@ def trial(
     cfg:EngineConfig, # how to train
 )->dict: # JSON
     "Train a model, and say how good it is and what it cost"
+    blocks = blocks.limited(cfg.train_blocks, cfg.valid_blocks)
     trainer = RobustTrainer(model_cfg, blocks, cfg)
     started = time.process_time()
     begun = time.perf_counter()
