@@ -21,13 +21,13 @@ from markupsafe import Markup, escape
 from ..engine.inside import plot_attention, plot_next
 from ..engine.files import atomic_write, write_text
 from ..engine.seals import check_ours, is_ours
-from ..experiments import COLORS, EXPERIMENTS, experiments_named, load_runs
+from ..experiments import COLORS, EXPERIMENTS, experiments_named
 from ..model import GPTConfig, param_counts
 from .bands import draw_band
 from .beside import RIVAL, SIXTH, has_sixth
 from .dynamics import WINDOW, curves
 from .parts import plot_apart, plot_gain
-from .statistics import interval_plot
+from .statistics import interval_plot, mean_losses
 from .words import label, settings_line
 from ..train import Run
 
@@ -63,9 +63,7 @@ def in_style(
 ): # the same function
     "Have a function draw in the report's style"
     @wraps(draw)
-    def drawn(*args, **kwargs):
-        import matplotlib
-        with matplotlib.rc_context(STYLE): return draw(*args, **kwargs)
+    def drawn(*args, **kwargs): return styled(draw, *args, **kwargs)
     return drawn
 
 # %% ../../nbs/study/figures.ipynb #b2c776ff
@@ -73,6 +71,14 @@ SVG = '{http://www.w3.org/2000/svg}'
 LINK = '{http://www.w3.org/1999/xlink}href'
 FONT = 'DejaVu Sans,Verdana,sans-serif'
 DECIMAL = r'-?\d+(?:\.\d+)?(?:e-?\d+)?'
+
+def long_svg(fig, style, **options):
+    "A figure as matplotlib writes it in a style, without the day and the name of the program"
+    import matplotlib
+    file = StringIO()
+    nothing = dict.fromkeys(('Creator', 'Date', 'Format', 'Type'))
+    with matplotlib.rc_context(style): fig.savefig(file, format='svg', metadata=nothing, **options)
+    return file.getvalue()
 
 def short_name(text):
     "A name of six letters for a text: the same text has the same name, wherever it stands"
@@ -196,17 +202,13 @@ def small_svg(
     fig, # a matplotlib figure
 )->str: # SVG
     "A figure as a short SVG, with its words as words"
-    import matplotlib
     from matplotlib.collections import QuadMesh
     from xml.etree import ElementTree
-    file = StringIO()
-    nothing = dict.fromkeys(('Creator', 'Date', 'Format', 'Type'))
     squares = fig.findobj(lambda artist: isinstance(artist, QuadMesh) and not artist.get_rasterized())
     for mesh in squares: mesh.set_rasterized(True)
-    with matplotlib.rc_context({**STYLE, 'svg.fonttype': 'none'}):
-        fig.savefig(file, format='svg', metadata=nothing, dpi=200)
+    text = long_svg(fig, {**STYLE, 'svg.fonttype': 'none'}, dpi=200)
     for mesh in squares: mesh.set_rasterized(False)
-    root = ElementTree.fromstring(file.getvalue())
+    root = ElementTree.fromstring(text)
     marks = marks_by_shape(root)
     made = set()
     for group in root.iter(SVG + 'g'):
@@ -386,13 +388,9 @@ def plot_run(
     above.set(title=f'{label(row.experiment)}\n{settings_line(row)}', ylabel='loss (nats per token)')
     below.set(xlabel='step', ylabel='perplexity')
     draw_legend(above.legend, above, below, loc='upper right') # where the curves never are
-    return settled(fig)
+    return fig
 
 # %% ../../nbs/study/figures.ipynb #a41f0426
-def mean_perplexity(df):
-    "Of each experiment: the exponential of its mean loss over seeds"
-    return df.groupby('experiment').val_loss.mean().map(math.exp)
-
 def draw_bars(ax, df, perplexity):
     "Final perplexities as bars, the best on top, seeds as circles where there are several"
     worst_first = perplexity.sort_values(ascending=False)
@@ -433,8 +431,8 @@ def plot_comparison(
         if late: ax.set_ylim(min(late) - .05, max(late) + .05)
     axs[1].sharex(axs[0])
     draw_legend(fig.legend, axs[1], loc='outside upper center', ncols=2 if stacked else 5)
-    draw_bars(axs[2], df, mean_perplexity(df) if perplexity is None else perplexity)
-    return settled(fig)
+    draw_bars(axs[2], df, mean_losses(df).perplexity if perplexity is None else perplexity)
+    return fig
 
 # %% ../../nbs/study/figures.ipynb #e6000032
 @in_style
@@ -459,18 +457,14 @@ def plot_beside(
     if late: ax.set_ylim(min(*late, bigram) - .05, max(*late, bigram) + .05)
     ax.set(xlabel='step', ylabel='loss (nats per token)')
     draw_legend(ax.legend, ax, loc='upper right')
-    return settled(fig)
+    return fig
 
 # %% ../../nbs/study/figures.ipynb #20045994
-@in_style
 def as_svg(
-    fig, # a matplotlib figure, a figure
+    fig, # a matplotlib figure
 )->str: # SVG, the same bytes every time
     "A figure as SVG"
-    file = StringIO()
-    nothing = dict.fromkeys(('Creator', 'Date', 'Format', 'Type'))
-    fig.savefig(file, format='svg', transparent=True, metadata=nothing)
-    return file.getvalue()
+    return long_svg(fig, STYLE, transparent=True)
 
 def for_page(
     svg:str, # as as_svg writes it
@@ -487,7 +481,7 @@ def for_page(
 class Drawing:
     "A figure of the page"
     group: str # where on the page it stands
-    number: object # 1 to 12, or 'A'
+    number: object # 1 to 12, or a letter
     shows: str # what it shows
     fig: object # the matplotlib figure
     width: str = '' # 'wide' or 'narrow' where the screen decides whether it is shown
@@ -511,7 +505,7 @@ class Drawing:
 def drawings(
     study, # a Study
 ): # yields Drawing
-    "All figures of a report"
+    "The figures of a report, but for that of the sizes of its text (study/forecast)"
     means, base, best = study.means, study.baseline.name, study.best.name
     if study.shape is not None:
         shows = f'the model of {label(base)}, from tokens to probabilities'
