@@ -9,6 +9,7 @@ __all__ = ['SIXTH', 'RIVAL', 'BEGIN', 'DIFFERENT', 'has_sixth', 'against_rival',
 # %% ../../nbs/study/beside.ipynb #be600006
 import pandas as pd
 
+from ..engine.seals import what_decides
 from .bands import NoBand, band_of, judge
 from .statistics import compare, mean_losses
 from .words import against, interval, label, optimizer_words
@@ -69,9 +70,7 @@ DIFFERENT = {'Kind of model': 'kind', 'Embedding dimension (n_embd)': 'n_embd',
 
 def _settings(config): # of a run
     "All settings of a run, with what a run of the course's model does not need to say"
-    usual = dict(kind='MiniGPT', n_inner=4*config['model']['n_embd'])
-    kind = {name: config[name] for name in ('kind',) if name in config}
-    return {**usual, **kind, **config['model'], **config['train']}
+    return {'n_inner': 4*config['model']['n_embd'], **what_decides(config)}
 
 def same_tokens_table(
     study, # a Study with runs of the recipe
