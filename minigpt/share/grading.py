@@ -698,7 +698,7 @@ def _read_notebook(path):
         return [], _printable(f'It is not a notebook that can be read ({type(error).__name__}: {error}).')
 
 def _definitions(code):
-    "The names of the functions and classes that a cell of any kind defines"
+    "The names of the functions and classes that a cell of any kind defines or imports"
     return {name for node in _statements(code) if not isinstance(node, ast.Assign) for name in _binds(node)}
 
 def _exercise_of(path, cells, defined):

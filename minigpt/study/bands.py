@@ -192,7 +192,7 @@ def judge(
     expected = f'final loss {end:.3f}, expected between {mean - half:.3f} and {mean + half:.3f}'
 
     expected_at = pd.DataFrame(dict(mean=band['mean'], half=band['half']), index=band['steps'])
-    curve = expected_at.join(sampled_losses(run), how='inner')  # one row for each step at which both were sampled
+    curve = expected_at.join(sampled_losses(run), how='inner')  # a row for each step that both have
     if curve.empty:
         return f'No sample of the validation loss was taken at a step of {references}: {expected}.'
     off = curve.val_loss - curve['mean']
