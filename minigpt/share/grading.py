@@ -748,7 +748,7 @@ def unusual(
     return sorted(found & _UNUSUAL)
 
 def _judged(task, imports, cells, defined, seconds, memory, stop):
-    "What is wrong with the answer to a task, and what a person should read in it; None where there is nothing"
+    "What is wrong with the answer to a task, and what a person should read in it; None: nothing"
     number = _answer_to(task, cells, defined)
     if number is None:
         return f'The cell of this task is missing: none defines {task["defines"]}.', None

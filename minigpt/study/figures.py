@@ -250,7 +250,8 @@ class Shown:
     def _repr_mimebundle_(self, include=None, exclude=None):
         svg = small_svg(self.fig)
         png = small_png(self.fig) if len(svg) > LONG else None
-        if not png or len(svg) <= len(png)*4/3: return {'image/svg+xml': svg} # a notebook writes 4 letters for 3 bytes
+        if not png or len(svg) <= len(png)*4/3: # a notebook writes 4 letters for 3 bytes
+            return {'image/svg+xml': svg}
         return {'image/png': png}, {'image/png': {'width': int(100*self.fig.get_size_inches()[0])}}
 
 def small_png(
