@@ -449,13 +449,13 @@ def report_page(
     return template.render(texts, title=title, window=WINDOW, figures=groups, extra=more)
 
 def report(
-    results, # a results folder, for instance `runs/docs`
+    results, # a results folder, for instance `runs/docs`, or the Study of one
     out=None, # where to write; None: into the results folder
     extra=(), # further sections for the end of the page: pairs of a title and HTML
 )->Path: # of report.html
     "Write figures and report.html from the finished runs of a results folder"
-    study = Study(results)
-    out = Path(out or results)
+    study = results if isinstance(results, Study) else Study(results)
+    out = Path(out or study.path)
     check_ours(out/'report.html', 'id="fig6')
     figures = [*drawings(study), *size_drawings(study)]
     save_drawings(figures, out/'figures')
@@ -468,11 +468,11 @@ KEPT = ('config.json', 'history.csv', 'receipt.json', 'samples.json', 'inside.js
 KEPT_BESIDE = 'forecast.json', 'packing.json' # of a study, where they are there
 
 def keep(
-    results, # a results folder
+    results, # a results folder, or the Study of one
     dest, # where the copy goes
 )->Path: # `dest`
     "Copy the text files of finished runs, without models and checkpoints"
-    study = Study(results)
+    study = results if isinstance(results, Study) else Study(results)
     dest = Path(dest)
     runs = [*study.df.path, *study.others.path]
     files = [study.path/'corpus.json'] + [Path(run)/name for run in runs for name in KEPT]

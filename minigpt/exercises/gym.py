@@ -23,7 +23,7 @@ from ..data import Blocks, Corpus, Source, build_blocks
 from ..engine.corpus import overlap
 from ..model import (CausalSelfAttention, GPTConfig, MiniGPT, attention_weights,
                            inputs_and_targets)
-from ..train import SAMPLING, History, TrainConfig, Trainer, Validation, lr_share, next_token_loss
+from ..train import History, TrainConfig, Trainer, Validation, lr_share, next_token_loss
 
 # %% ../../nbs/exercises/gym.ipynb #4927cc06
 SHORT = TrainConfig(epochs=6, batch_size=8, lr=6e-3, eval_every=15, eval_batches=5)  # a second or two
@@ -339,7 +339,7 @@ def draws_in_evaluation(
 # %% ../../nbs/exercises/gym.ipynb #a43af363
 def _norm(gradients):
     "The length of all gradients taken together"
-    return float(torch.stack([g.norm() for g in gradients if g is not None]).norm())
+    return float(nn.utils.get_total_norm([g for g in gradients if g is not None]))
 
 def _take_step(twin, ids):
     "Take a step with a copy of a training; the norm of the gradients and the rate that the optimizer used"

@@ -134,11 +134,9 @@ def command(
 # %% ../../nbs/share/commands.ipynb #888fbb44
 def _own_options(config, split_name, text_column, revision, hub_root):
     "What is asked of text of one's own; of several processes, the first one speaks"
-    own = dict(config=config, split_name=split_name, text_column=text_column,
-               revision=revision, hub_root=hub_root)
-    if int(os.environ.get('RANK', 0)) > 0:
-        own['say'] = lambda line: None
-    return own
+    leads = int(os.environ.get('RANK', 0)) == 0
+    return dict(config=config, split_name=split_name, text_column=text_column, revision=revision,
+                hub_root=hub_root, say=print if leads else lambda line: None)
 
 # %% ../../nbs/share/commands.ipynb #5ea10007
 def _check_writable(*folders):
@@ -244,6 +242,7 @@ def minigpt_train(
                     minutes=minutes, train_blocks=train_blocks, valid_blocks=valid_blocks,
                     seed=seed, device=device, dtype=dtype, compile=compile)
     own = _own_options(config, split_name, text_column, revision, hub_root)
+    say = own['say']
     recipe = corpus_named(corpus, max_blocks, own, packing=packing, split=split)
     EngineConfig(**settings)  # a wrong value is said before any work
     _check_writable(out, data)
@@ -253,19 +252,16 @@ def minigpt_train(
         shape = dict(n_embd=n_embd, n_layer=n_layer, n_head=n_head, dropout=dropout)
         model_cfg = replace(model_cfg, **shape)
         settings['batch_size'] = cfg.batch_size if batch_size is None else batch_size
-        leads = int(os.environ.get('RANK', 0)) == 0
         chosen = blocks.limited(train_blocks, valid_blocks)
-        say = print if leads else lambda line: None
         settings.update(own_training(chosen, settings['batch_size'], epochs, minutes, say))
         cfg = replace(cfg, **settings)
         if named:
             model_cfg, cfg = named.configs(model_cfg, cfg)
         folder = Path(out)/study_folder(blocks, train_blocks)/name/f'seed{seed}'
         run = train_run(model_cfg, blocks, cfg, folder, name, backup, resume, save_minutes)
-        if leads:
-            print(f'{run.path}: validation perplexity {run.metrics["val_perplexity"]:.2f}')
-            if lost := left_out_steps(run):
-                print(lost)
+        say(f'{run.path}: validation perplexity {run.metrics["val_perplexity"]:.2f}')
+        if lost := left_out_steps(run):
+            say(lost)
     return run
 
 # %% ../../nbs/share/commands.ipynb #5ea1000d
@@ -354,16 +350,12 @@ def minigpt_report(
     from minigpt.study.study import Study
     study = Study(results)
     _check_writable(*filter(None, (out, keep_in)))
-    path = report(results, out, _playing(study, out or results))
+    path = report(study, out, _playing(study, out or results))
     if keep_in:
-        keep(results, keep_in)
+        keep(study, keep_in)
     print(*study.cautions, path, sep='\n')
 
 # %% ../../nbs/share/commands.ipynb #4c57951d
-def _seed_numbers(seeds):
-    "'0,1,2' -> [0, 1, 2]"
-    return [int(seed) for seed in seeds.split(',')]
-
 MAIN_JOB = 'assignment,recipe'  # the groups that are trained where none is named
 
 def _check_experiments(experiments):
@@ -459,7 +451,7 @@ def minigpt_experiments(
         raise ValueError('--resume goes on from a backup: name its folder with --backup.')
     experiments = with_baseline(experiments or MAIN_JOB, minutes)
     _check_experiments(experiments)
-    seed_numbers = _seed_numbers(seeds)
+    seed_numbers = [int(seed) for seed in seeds.split(',')]
     own = _own_options(config, split_name, text_column, revision, hub_root)
     recipe = corpus_named(corpus, max_blocks, own, packing=packing, split=split)
     _check_writable(out, data)
@@ -477,7 +469,7 @@ def minigpt_experiments(
     if like and not _of_the_assignment(like):
         return _say_alone(df, limits)
     study = Study(Path(df.path[0]).parents[1], like=like)
-    path = report(study.path, extra=_playing(study, study.path))
+    path = report(study, extra=_playing(study, study.path))
     table = beside_counting(study)
     table = table.sort_values('Perplexity', key=lambda column: column.astype(float))
     print(table.to_string(index=False))

@@ -21,7 +21,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..engine.files import atomic_folder, clean, copy_file, locked, make_folder, write_text
 from ..engine.seals import (
-    MANIFEST, check_seals, manifest_of, open_run, read_part, seal, sha256_of, unlike)
+    MANIFEST, check_seals, manifest_of, open_run, read_part, seal, sha256_of, unlike, what_decides)
 from ..experiments import EXPERIMENTS
 from ..report import STANDS_FOR
 from ..study.beside import SIXTH
@@ -76,10 +76,6 @@ def _differ(run, other):
     same_name = a['experiment'] == b['experiment']
     same_precision = a['hardware']['dtype'] == b['hardware']['dtype']
     return not (same_name and same_precision) or bool(unlike(a, b, ['seed']))
-
-def _kind(run):
-    "The kind of model; runs of the first version do not record it"
-    return run.config.get('kind', 'MiniGPT')
 
 def sisters(
     run:Run, # finished
@@ -236,7 +232,7 @@ def card_settings(
     config, metrics = run.config, run.metrics
     train = config['train']
     settings = {'parameters': f'{metrics["n_params"]:,}'}
-    settings['kind'] = _kind(run)
+    settings['kind'] = what_decides(config)['kind']
     settings.update(config['model'])
     settings['optimizer'] = optimizer_words(train)
     settings.update({name: train[name] for name in SHOWN})

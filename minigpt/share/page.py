@@ -10,16 +10,16 @@ import base64, json
 from dataclasses import asdict
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..engine.files import write_text
 from ..engine.inside import SENTENCE
-from ..engine.seals import check_ours, open_run
+from ..engine.seals import check_ours, open_run, what_decides
 from ..engine.texts import PROMPTS
 from ..experiments import EXPERIMENTS
+from ..report import TEMPLATES
 from .hub import finished_run
-from ..study.words import label
+from ..study.words import counted, label
 from ..train import SAMPLING, Run
 
 # %% ../../nbs/share/page.ipynb #3101b4ec
@@ -85,16 +85,15 @@ def _label(run, with_corpus):
 
 def _facts(run, cfg):
     "The shape and the result of a run in one line"
-    blocks = '1 block' if cfg.n_layer == 1 else f'{cfg.n_layer} blocks'
-    heads = '1 head' if cfg.n_head == 1 else f'{cfg.n_head} heads'
-    return (f'{run.metrics["n_params"]:,} parameters; {blocks} of {heads}; width {cfg.n_embd}; '
+    shape = f'{counted(cfg.n_layer, "block")} of {counted(cfg.n_head, "head")}'
+    return (f'{run.metrics["n_params"]:,} parameters; {shape}; width {cfg.n_embd}; '
             f'vocabulary {cfg.vocab_size:,}; context {cfg.n_positions} tokens; '
             f'validation perplexity {run.metrics["val_perplexity"]:.1f}')
 
 def _entry(run, name):
     "What the page holds of a run: its description, its weights as base64, the tables of its tokenizer"
     clean = run.config['corpus']['clean']
-    kind = run.config.get('kind', 'MiniGPT')
+    kind = what_decides(run.config)['kind']
     if kind not in PLAYED or clean not in CLEANED:
         known = ' or '.join(PLAYED)
         raise ValueError(f'{run.path} cannot be played: the page knows models of the kind {known}, '
@@ -129,15 +128,13 @@ def page_html(
         entry['tokenizer'] = tokenizers.index(tables)
         entries.append(entry)
         packed.append(weights)
-    templates = Environment(loader=PackageLoader('minigpt'), autoescape=True, undefined=StrictUndefined,
-                            trim_blocks=True)
-    as_written = lambda name: Markup(templates.loader.get_source(templates, name)[0])
+    as_written = lambda name: Markup(TEMPLATES.loader.get_source(TEMPLATES, name)[0])
     data = dict(models=entries, tokenizers=tokenizers,
                 temperature=SAMPLING['temperature'], top_k=SAMPLING['top_k'])
     title = ' and '.join(entry['label'] for entry in entries)
     parts = _in_script(data), *packed, as_written('page.css'), as_written('page.js')
     megabytes = max(.1, sum(map(len, parts))/1e6)
-    return templates.get_template('page.html.jinja').render(
+    return TEMPLATES.get_template('page.html.jinja').render(
         title=f'Play with {title}', models=entries, prompts=prompts, data=parts[0], packed=packed,
         megabytes=f'{megabytes:.1f}', css=parts[-2], js=parts[-1])
 

@@ -17,6 +17,7 @@ from ..engine.files import read_json, write_text
 from ..engine.trainer import EngineConfig
 from ..experiments import EXPERIMENTS, load_runs
 from ..model import GPTConfig
+from .dynamics import sampled_losses
 from .statistics import ALPHA, critical, rows_of
 from .study import belonging
 from ..train import Run
@@ -66,18 +67,18 @@ def band_from(
     n = len(runs)
     if n < 2:
         raise ValueError('A band takes two reference runs of an experiment or more: train other seeds.')
-    sampled = [run.history.dropna(subset='val_loss') for run in runs]
-    if any(list(s.step) != list(sampled[0].step) for s in sampled):
+    sampled = [sampled_losses(run) for run in runs]
+    if any(not s.index.equals(sampled[0].index) for s in sampled):
         raise ValueError('The reference runs were sampled at different steps: '
                          'a band takes runs of the same length.')
-    curves = np.array([s.val_loss for s in sampled])                     # (seeds, samples)
+    curves = np.array(sampled)                                           # (seeds, samples)
     ends = np.array([run.metrics['val_loss'] for run in runs])           # (seeds,)
     one_more = (1 + 1/n)**.5
     factor = _band_factor(n, curves.shape[1], min(.98, _neighbour_correlation(curves)))
     half = factor*one_more*_pooled_deviation(curves)
     final_half = critical(ALPHA, n - 1)*one_more*ends.std(ddof=1)
     def rounded(x): return [round(float(v), 4) for v in x]
-    return dict(seeds=n, steps=sampled[0].step.tolist(),
+    return dict(seeds=n, steps=sampled[0].index.tolist(),
                 mean=rounded(curves.mean(0)), half=rounded(half),
                 final=rounded([ends.mean(), final_half]))
 
@@ -191,8 +192,7 @@ def judge(
     expected = f'final loss {end:.3f}, expected between {mean - half:.3f} and {mean + half:.3f}'
 
     expected_at = pd.DataFrame(dict(mean=band['mean'], half=band['half']), index=band['steps'])
-    samples = run.history.dropna(subset='val_loss').set_index('step').val_loss
-    curve = expected_at.join(samples, how='inner')  # one row for each step at which both were sampled
+    curve = expected_at.join(sampled_losses(run), how='inner')  # a row for each step that both have
     if curve.empty:
         return f'No sample of the validation loss was taken at a step of {references}: {expected}.'
     off = curve.val_loss - curve['mean']

@@ -9,6 +9,7 @@ __all__ = ['SIXTH', 'RIVAL', 'BEGIN', 'DIFFERENT', 'has_sixth', 'against_rival',
 # %% ../../nbs/study/beside.ipynb #be600006
 import pandas as pd
 
+from ..engine.seals import what_decides
 from .bands import NoBand, band_of, judge
 from .statistics import compare, mean_losses
 from .words import against, interval, label, optimizer_words
@@ -67,12 +68,6 @@ DIFFERENT = {'Kind of model': 'kind', 'Embedding dimension (n_embd)': 'n_embd',
              'Inside the MLP': 'n_inner', 'Dropout': 'dropout', 'Learning rate': 'lr',
              'Schedule': 'schedule', 'Warm-up': 'warmup', 'Weight decay': 'weight_decay'}
 
-def _settings(config): # of a run
-    "All settings of a run, with what a run of the course's model does not need to say"
-    usual = dict(kind='MiniGPT', n_inner=4*config['model']['n_embd'])
-    kind = {name: config[name] for name in ('kind',) if name in config}
-    return {**usual, **kind, **config['model'], **config['train']}
-
 def same_tokens_table(
     study, # a Study with runs of the recipe
 )->pd.DataFrame: # of text, a column for each of the two
@@ -81,7 +76,8 @@ def same_tokens_table(
     for name in (RIVAL, SIXTH):
         rows = study.of(name)
         if rows.empty: continue
-        settings = _settings(study.run(name).config)
+        config = study.run(name).config
+        settings = {'n_inner': 4*config['model']['n_embd'], **what_decides(config)}  # if it has none
         column = {title: str(settings.get(key, '–')) for title, key in DIFFERENT.items()}
         column['Optimizer'] = optimizer_words(settings)
         column['Parameters'] = f'{rows.n_params.iloc[0]:,}'

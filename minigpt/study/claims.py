@@ -13,7 +13,9 @@ from typing import Callable
 import pandas as pd
 
 from ..experiments import EXPERIMENTS, REPORTED, experiments_named
+from .dynamics import sampled_losses
 from .statistics import compare, rows_of
+from .words import counted
 from ..train import Run
 
 # %% ../../nbs/study/claims.ipynb #b5b6134b
@@ -156,25 +158,25 @@ def _fewer_updates_judge(df):
     return ours, NOT_SUPPORTED if refuted else SUPPORTED
 
 # %% ../../nbs/study/claims.ipynb #80440cae
-def _sampled_losses(path): # run folder -> series by step
-    "The validation loss along a run"
-    return Run(path).history.dropna(subset='val_loss').set_index('step').val_loss
+def _samples_of(df): # table of runs -> {run folder: series by step}
+    "The sampled validation losses of several runs"
+    return {path: sampled_losses(Run(path)) for path in df.path}
 
-def _too_few(samples): # (of _sampled_losses of several runs) -> text, or None
+def _too_few(samples): # (of _samples_of) -> text, or None
     "Why runs cannot be divided into quarters"
-    fewest = min(len(s) for s in samples)
+    fewest = min(len(s) for s in samples.values())
     if fewest < 4:
-        what = 'sample' if fewest == 1 else 'samples'
-        return (f'The shortest run has {fewest} {what} of the validation loss, '
+        return (f'The shortest run has {counted(fewest, "sample")} of the validation loss, '
                 'and quarters take four or more.')
 
 def _faster_judge(df):
     "A judge: the higher learning rate is ahead after a quarter of the steps"
     two = df[df.experiment.isin(['exp1', 'exp2'])]
-    samples = [_sampled_losses(path) for path in two.path]
+    samples = _samples_of(two)
     if few := _too_few(samples): return few, CANNOT_BE_TOLD
-    quarter = [s.iloc[len(s)//4 - 1] for s in samples]
-    step = samples[0].index[len(samples[0])//4 - 1]
+    quarter = [s.iloc[len(s)//4 - 1] for s in samples.values()]
+    first = samples[two.path.iloc[0]]
+    step = first.index[len(first)//4 - 1]
     r = compare(two.assign(val_loss=quarter)).loc['exp2']
     return f'At step {step} {_in_words(r)}.', _verdict_of_claim(r.verdict, 'better')
 
@@ -185,8 +187,8 @@ def _runs_against(df, holds): # -> list of text
 
 def _smooth_judge(df):
     "A judge: no sampled validation loss is above the one a quarter of the run before"
-    samples = {path: _sampled_losses(path) for path in df.path}
-    if few := _too_few(samples.values()): return few, CANNOT_BE_TOLD
+    samples = _samples_of(df)
+    if few := _too_few(samples): return few, CANNOT_BE_TOLD
     rise = {path: s.diff(len(s)//4).max() for path, s in samples.items()}
     rough = _runs_against(df, {path: x < 0 for path, x in rise.items()})
     ours = ('From one sample to that a quarter of the run later, the loss changed by '
@@ -217,8 +219,8 @@ def _clipping_judge(df):
 
 def _still_falling_judge(df):
     "A judge: the last quarter of the samples is below the one before"
-    samples = {path: _sampled_losses(path) for path in df.path}
-    if few := _too_few(samples.values()): return few, CANNOT_BE_TOLD
+    samples = _samples_of(df)
+    if few := _too_few(samples): return few, CANNOT_BE_TOLD
     change = {}
     for path, s in samples.items():
         quarter = len(s)//4

@@ -206,7 +206,7 @@ class Study:
     @cached_property
     def kind(self):
         "Name of the kind of model that the baseline is"
-        return self.run(self.baseline.name).config.get('kind', 'MiniGPT')
+        return what_decides(self.run(self.baseline.name).config)['kind']
 
     @cached_property
     def shape(self):

@@ -10,7 +10,7 @@ __all__ = ['CHANGED', 'listed', 'counted', 'span', 'against', 'interval', 'label
 import pandas as pd
 
 from ..beyond.recipe import OTHERS_RATE
-from ..experiments import EXPERIMENTS, load_runs
+from ..experiments import EXPERIMENTS
 
 # %% ../../nbs/study/words.ipynb #f63d77e2
 def listed(
