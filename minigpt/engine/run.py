@@ -33,7 +33,8 @@ from .evaluate import Baselines, evaluate
 from .files import (
     atomic_folder, clean, locked, make_folder, read_json, remove, sync_folder, to_json,
     write_json, write_text)
-from .hardware import deterministic, hardware, matmul_rate, peak_memory, versions
+from .hardware import (
+    deterministic, hardware, matmul_rate, peak_memory, time_when_done, training_flops, versions)
 from .inside import inside
 from .rules import check_settings, check_value
 from .seals import (
@@ -41,7 +42,6 @@ from .seals import (
 from .texts import assignment_samples
 from .trainer import (
     EngineConfig, Processes, RobustTrainer, SharedValidation, chosen_optimizer, processes)
-from ..model import flops_per_token
 from ..train import (
     SAMPLING, Callback, History, Progress, Run, one_run_at_a_time, steps_per_epoch)
 
@@ -185,9 +185,7 @@ def receipt_of(
     "What the run cost; seconds, and the parts they went to"
     clock, seconds = trainer.clock, trainer.clock.seconds
     rate = matmul_rate(trainer.device, trainer.dtype)
-    # a kind of model may have a count of its own
-    count = getattr(type(trainer.model.cfg), 'flops_per_token', flops_per_token)
-    flops = 3*sum(count(trainer.model.cfg).values())
+    flops = training_flops(trainer.model.cfg)
     speed = trainer.tokens/seconds['train']
     parts = {k: v*trainer.state.step/max(1, clock.timed) for k, v in clock.parts.items()}
     parts |= {k: v for k, v in seconds.items() if k != 'train'}
@@ -220,12 +218,10 @@ def seconds_of(
     device, # waited for
 )->float: # of one
     "How long it takes"
-    start = time.perf_counter()
+    start = time_when_done(device)
     for _ in range(n):
         f()
-    if device.type == 'cuda':
-        torch.cuda.synchronize()
-    return (time.perf_counter() - start)/n
+    return (time_when_done(device) - start)/n
 
 def steps_within(
     minutes:float, # for all of the run
