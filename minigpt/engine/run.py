@@ -32,7 +32,7 @@ from .checkpoints import Checkpoints, check_same_run, copy_run, restore
 from .evaluate import Baselines, evaluate
 from .files import (
     atomic_folder, clean, locked, make_folder, read_json, remove, sync_folder, to_json,
-    write_json, write_text)
+    why_it_failed, write_json, write_text)
 from .hardware import (
     deterministic, hardware, matmul_rate, peak_memory, time_when_done, training_flops, versions)
 from .inside import inside
@@ -565,8 +565,7 @@ def back_up(
             copy_run(path, backup)
         remove(backup/'checkpoints')
     except (OSError, ValueError) as e:
-        why = getattr(e, 'strerror', None) or str(e).rstrip('.')
-        print(f'The finished run could not be copied to {backup} ({why}); it is whole in {path}.')
+        print(f'The finished run could not be copied to {backup} ({why_it_failed(e)}); it is whole in {path}.')
 
 def _look_again(run, asked):
     "Take back that a run is finished, if its checkpoints are there and its export is not what they hold"
