@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
 from ..data import Blocks, Corpus
-from .files import write_json
+from .files import first_line, write_json
 from ..model import MODELS, GPTConfig, MiniGPT, flops_per_token
 
 # %% ../../nbs/engine/bench.ipynb #58b97a87
@@ -337,12 +337,7 @@ def serve_job():
             if job.device == 'cuda':
                 torch.cuda.empty_cache()  # the others share the GPU
     except Exception as error:
-        answer(error=_in_a_line(error))
-
-def _in_a_line(error):
-    "The kind of an error and the first line of its message"
-    lines = str(error).strip().splitlines() or ['']
-    return f'{type(error).__name__}: {lines[0]}'
+        answer(error=f'{type(error).__name__}: {first_line(error)}')
 
 # %% ../../nbs/engine/bench.ipynb #d47825a3
 class WorkerFailed(ValueError):

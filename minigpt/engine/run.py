@@ -41,7 +41,7 @@ from .seals import (
     MANIFEST, SHAPES, check_seals, manifest_of, misfit, parsed_json, seal, sealed_bytes, unlike)
 from .texts import assignment_samples
 from .trainer import (
-    EngineConfig, Processes, RobustTrainer, SharedValidation, chosen_optimizer, processes)
+    STOP_SIGNALS, EngineConfig, Processes, RobustTrainer, SharedValidation, chosen_optimizer, processes)
 from ..train import (
     SAMPLING, Callback, History, Progress, Run, one_run_at_a_time, steps_per_epoch)
 
@@ -58,13 +58,10 @@ def stop_signals():
         if asked:
             raise KeyboardInterrupt
         asked.append(signal.Signals(number).name)
-    stopping = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, 'SIGHUP'):  # not on Windows
-        stopping.append(signal.SIGHUP)
     if threading.current_thread() is not threading.main_thread():
         yield asked  # signals reach the main thread alone
         return
-    old = {number: signal.getsignal(number) for number in stopping}
+    old = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     old = {number: handler for number, handler in old.items() if handler not in (signal.SIG_IGN, None)}
     for number in old:
         signal.signal(number, ask)
@@ -539,9 +536,9 @@ def finish_run(
     if len(run.machines) > 1:  # rates are those of the last
         receipt['machines'] = run.machines
     write_json(path/'receipt.json', receipt)
-    metrics = final_metrics(trainer, parts)
-    seal(path, coming={'metrics.json': to_json(metrics) + '\n'})
-    write_json(path/'metrics.json', metrics)
+    metrics = to_json(final_metrics(trainer, parts)) + '\n'
+    seal(path, coming={'metrics.json': metrics})
+    write_text(path/'metrics.json', metrics)
 
 def _is_copied(path, backup):
     "Is a finished run in its backup, and whole there?"
