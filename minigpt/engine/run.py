@@ -322,17 +322,16 @@ def _alone_in(folder):
 
 @contextmanager
 def _backed_up(path, backup, config):
-    "Be the only run that is copied to a backup, if that can be reached"
-    reached = backup is not None and backup.resolve() != path.resolve()
-    if reached:
-        try:
+    "Be the only run that is copied to a backup, if there is one that can be reached"
+    if backup is not None:
+        with suppress(OSError):  # `Backup` says so, and tries again
             make_folder(backup)
-        except OSError:  # `Backup` says so, and tries again
-            reached = False
-    with _alone_in(backup) if reached else nullcontext():
-        if reached:
-            with suppress(OSError, ValueError):  # `Backup` says so
-                _mend_config(backup, config)
+    if not _is_another(backup, path):
+        yield
+        return
+    with _alone_in(backup):
+        with suppress(OSError, ValueError):  # `Backup` says so
+            _mend_config(backup, config)
         yield
 
 @contextmanager
@@ -407,10 +406,15 @@ def _check_backup(backup, config):
         check_seals(backup.path)
         backup.model()
         return
-    checkpoints = Checkpoints(backup.path)
+    newest, saved = _newest_saved(backup.path)
+    if saved:
+        _check_saved(saved, config, newest.parent)
+
+def _newest_saved(path):
+    "The newest whole checkpoint of a run, and what it holds; None and None where there is none"
+    checkpoints = Checkpoints(path)
     newest, _ = checkpoints.newest()
-    if newest:
-        _check_saved(checkpoints.load(), config, checkpoints.folder)
+    return newest, checkpoints.load() if newest else None
 
 def _check_saved(saved, config, folder):
     "Raise if a checkpoint is of a run of another configuration; those of earlier versions do not say"
@@ -419,16 +423,16 @@ def _check_saved(saved, config, folder):
 
 def _mend_config(path, asked):
     "Write config.json from the newest checkpoint, which knows it, where it is missing or damaged"
-    checkpoints = Checkpoints(path)
-    newest, _ = checkpoints.newest()
-    saved = newest and checkpoints.load().get('config')
-    if not saved:
+    newest, saved = _newest_saved(path)
+    text = saved and saved.get('config')
+    if not text:
         return
+    config = json.loads(text)
     there, wrong = _config_in(path)
-    is_wanted = not unlike(json.loads(saved), asked)  # otherwise the checkpoint may be that of another run
-    if wrong or is_wanted and _but_for_machines(there) != _but_for_machines(json.loads(saved)):
+    is_wanted = not unlike(config, asked)  # otherwise the checkpoint may be that of another run
+    if wrong or is_wanted and _but_for_machines(there) != _but_for_machines(config):
         print(f'{path}/config.json is missing or damaged, and written again from {newest.name}.')
-        write_text(path/'config.json', saved)
+        write_text(path/'config.json', text)
 
 def _but_for_machines(config):
     "A configuration without what may be noted after a checkpoint"
@@ -467,8 +471,8 @@ def _note_machine(path, step, where):
 
 def _bits_depend_on(hardware, versions):
     "Of what is known about a machine, what the last bits of a run depend on; the name has the threads"
-    known = {key: hardware[key] for key in ('device', 'name', 'dtype', 'processes') if key in hardware}
-    return known | {'torch': versions[key] for key in versions if key == 'torch'}
+    known = {**hardware, **versions}
+    return {key: known[key] for key in ('device', 'name', 'dtype', 'processes', 'torch') if key in known}
 
 # %% ../../nbs/engine/run.ipynb #96a120b2
 def final_metrics(
@@ -566,11 +570,9 @@ def back_up(
 
 def _look_again(run, asked):
     "Take back that a run is finished, if its checkpoints are there and its export is not what they hold"
-    checkpoints = Checkpoints(run.path)
-    newest, _ = checkpoints.newest()
-    if not (run.finished and newest):
+    newest, saved = _newest_saved(run.path) if run.finished else (None, None)
+    if not newest:
         return
-    saved = checkpoints.load()
     if saved.get('config') and unlike(json.loads(saved['config']), asked):
         return  # another run is wanted
     try:
@@ -618,9 +620,10 @@ def train_run(
     label = f'{experiment or Path(out).name} seed {cfg.seed}'
     blocks = blocks.limited(cfg.train_blocks, cfg.valid_blocks)
     where = hardware(cfg.device, cfg.dtype)
-    resume, backup = (Path(folder) if folder else None for folder in (resume, backup))
+    resume = Path(resume) if resume else None
     with processes(where['device']) as first, ExitStack() as held:
         lead = Processes().first
+        backup = Path(backup) if backup and lead else None
         where['processes'] = Processes().world
         held.enter_context(_at_work(run.path, lead))
         held.enter_context(_in_turn())
@@ -630,11 +633,10 @@ def train_run(
                       n_steps=None, versions=versions(), hardware=where)
         config = json.loads(json.dumps(config))
         first(lambda: lead and _mend(run.path, config, resume, backup))
-        n_steps = _planned_steps(places, model_cfg, blocks, cfg, make_optimizer)
-        config['n_steps'] = n_steps
+        config['n_steps'] = n_steps = _planned_steps(places, model_cfg, blocks, cfg, make_optimizer)
         first(lambda: lead and _open_run(run.path, config, resume))
-        held.enter_context(_backed_up(run.path, backup if lead else None, config))
-        checkpoints = Checkpoints(run.path, backup if lead else None)
+        held.enter_context(_backed_up(run.path, backup, config))
+        checkpoints = Checkpoints(run.path, backup)
         if not run.finished:
             if lead:
                 remove(run.path/MANIFEST)  # of a start that was killed before its last file
@@ -649,7 +651,7 @@ def train_run(
                 fit_run(trainer, checkpoints, label, save_minutes)
             if lead:
                 finish_run(trainer, run)
-        if lead and backup:
+        if backup:
             back_up(run.path, backup)
         if lead:
             shutil.rmtree(checkpoints.folder, ignore_errors=True)
