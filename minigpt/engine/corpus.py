@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from ..data import (
     AS_TEXT, CORPORA, INDEX, READERS, Blocks, Corpus, corpus_tokenizer, local_copy, pack, read_batches)
-from .files import atomic_folder, clean, locked, make_folder, write_text
+from .files import atomic_folder, can_write, clean, locked, make_folder, write_text
 from .evaluate import bytes_by_token
 from .seals import CORPUS_PARTS, check_seals, damaged, open_tokenizer, read_part, seal
 from .sources import holds_out_ends, hub_name, is_files, own_content, own_corpus
@@ -408,10 +408,8 @@ def build_corpus(
         return StoredBlocks(final)
     _check_names(corpus, hub_root)
     _tell_change(corpus, out)
-    try:
+    with can_write(out):
         make_folder(out)
-    except OSError as error:
-        raise ValueError(f'Cannot write to {out}: {error.strerror}.') from error
     with locked(out, wait=True):
         clean(out, only_hidden=True)
         if not final.exists():  # or another process was faster

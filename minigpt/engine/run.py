@@ -31,7 +31,7 @@ from ..data import Blocks
 from .checkpoints import Checkpoints, check_same_run, copy_run, restore
 from .evaluate import Baselines, evaluate
 from .files import (
-    atomic_folder, clean, locked, make_folder, read_json, remove, sync_folder, to_json,
+    atomic_folder, can_write, clean, locked, make_folder, read_json, remove, sync_folder, to_json,
     why_it_failed, write_json, write_text)
 from .hardware import (
     deterministic, hardware, matmul_rate, peak_memory, time_when_done, training_flops, versions)
@@ -298,19 +298,6 @@ def _is_leftover(path):
     return path.name in LEFTOVERS
 
 @contextmanager
-def _at_work(path, lead):
-    "The first process makes the run folder, and is the only one of its kind in there"
-    if not lead:
-        yield
-        return
-    try:
-        make_folder(path)
-    except OSError as e:
-        raise ValueError(f'Cannot write to {path}: {e.strerror}.') from e
-    with _alone_in(path):
-        yield
-
-@contextmanager
 def _alone_in(folder):
     "Be the only one at work in a folder, which goes if nothing came of it"
     with locked(folder):
@@ -393,10 +380,8 @@ def _open_run(path, config, resume=None):
         with locked(resume) if _is_another(resume, path) else nullcontext():
             restore(resume, path, lambda backup: _check_backup(Run(backup), config))
     if not (path/'config.json').exists():
-        try:
+        with can_write(path):
             write_json(path/'config.json', config)
-        except OSError as e:
-            raise ValueError(f'Cannot write to {path}: {e.strerror}.') from e
     clean(path)
 
 def _check_backup(backup, config):
@@ -625,7 +610,10 @@ def train_run(
         lead = Processes().first
         backup = Path(backup) if backup and lead else None
         where['processes'] = Processes().world
-        held.enter_context(_at_work(run.path, lead))
+        if lead:
+            with can_write(run.path):
+                make_folder(run.path)
+            held.enter_context(_alone_in(run.path))
         held.enter_context(_in_turn())
         places = [place for place in (resume, run.path) if place]
         config = dict(experiment=experiment, kind=model_cfg.kind, corpus=asdict(blocks.corpus),

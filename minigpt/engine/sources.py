@@ -291,10 +291,9 @@ class Part(str):
 
 def beginning_and_end(
     text:str, # of a document
-    share:float=.1, # of it that is held out
 )->tuple: # two parts, which join to the text
-    "Cut a document into what is trained on and what is held out"
-    at = int(len(text)*(1 - share))
+    "Cut a document into what is trained on, and the last tenth, which is held out"
+    at = int(len(text)*.9)
     at = text.rfind('\n', max(0, at - 1000), at) + 1 or at
     beginning, end = Part(text[:at]), Part(text[at:])
     end.held_out = True
