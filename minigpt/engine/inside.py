@@ -224,6 +224,7 @@ def plot_attention(
 # %% ../../nbs/engine/inside.ipynb #3d2c12e4
 def plot_next(
     data:dict, # as inside returns it
+    color:str='C0', # of the likeliest tokens
 ): # matplotlib figure
     "The likeliest next tokens, and all others together"
     from matplotlib.figure import Figure
@@ -232,7 +233,7 @@ def plot_next(
     places = range(len(values))
     fig = Figure(figsize=(4.6, 4.2), layout='constrained')
     ax = fig.subplots()
-    ax.barh(places, values, color=['C0']*len(p) + ['#999999'], height=.65)
+    ax.barh(places, values, color=[color]*len(p) + ['#999999'], height=.65)
     ax.set_yticks(places, [*map(visible, tokens), 'all others'], parse_math=False)
     for y, x in zip(places, values):
         ax.annotate(f'{x:.3f}', (x, y), xytext=(4, 0), textcoords='offset points',

@@ -423,6 +423,13 @@ def _but_for_machines(config):
     "A configuration without what may be noted after a checkpoint"
     return {key: value for key, value in config.items() if key not in ('hardware', 'versions', 'resumed')}
 
+def _config_of(experiment, model_cfg, blocks, cfg, where):
+    "What config.json says of a run whose steps are not planned yet"
+    config = dict(experiment=experiment, kind=model_cfg.kind, corpus=asdict(blocks.corpus),
+                  fingerprint=blocks.fingerprint, model=asdict(model_cfg), train=asdict(cfg),
+                  n_steps=None, versions=versions(), hardware=where)
+    return json.loads(json.dumps(config))  # as it will be read
+
 def _planned_steps(places, model_cfg, blocks, cfg, make_optimizer):
     "The number of steps: by epochs, or of the run that is in one of the `places`, or by the clock"
     if not cfg.minutes:
@@ -551,7 +558,8 @@ def back_up(
             copy_run(path, backup)
         remove(backup/'checkpoints')
     except (OSError, ValueError) as e:
-        print(f'The finished run could not be copied to {backup} ({why_it_failed(e)}); it is whole in {path}.')
+        print(f'The finished run could not be copied to {backup} ({why_it_failed(e)}); '
+              f'it is whole in {path}.')
 
 def _look_again(run, asked):
     "Take back that a run is finished, if its checkpoints are there and its export is not what they hold"
@@ -616,10 +624,7 @@ def train_run(
             held.enter_context(_alone_in(run.path))
         held.enter_context(_in_turn())
         places = [place for place in (resume, run.path) if place]
-        config = dict(experiment=experiment, kind=model_cfg.kind, corpus=asdict(blocks.corpus),
-                      fingerprint=blocks.fingerprint, model=asdict(model_cfg), train=asdict(cfg),
-                      n_steps=None, versions=versions(), hardware=where)
-        config = json.loads(json.dumps(config))
+        config = _config_of(experiment, model_cfg, blocks, cfg, where)
         first(lambda: lead and _mend(run.path, config, resume, backup))
         config['n_steps'] = n_steps = _planned_steps(places, model_cfg, blocks, cfg, make_optimizer)
         first(lambda: lead and _open_run(run.path, config, resume))

@@ -21,7 +21,7 @@ import sys
 import zlib
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -515,9 +515,9 @@ def own_corpus(
     sizes = fitted(amount, name)
     ends = not at_the_hub and few_documents(amount)
     if ends:
-        source = Source(name, f'ends:{where}', column=source.column)
+        source = replace(source, path=f'ends:{where}')
     if not amount.whole:
-        source = Source(name, where, config, source.split, revision, amount.read, column=source.column)
+        source = replace(source, max_docs=amount.read)
     _tell_sizes(name, amount, sizes, ends, say)
     return Corpus(_slug(name), (source,), **sizes)
 
