@@ -12,7 +12,7 @@ import ast, hashlib, itertools, os, re, sys, sysconfig
 from collections import Counter
 from collections.abc import Iterator
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 

@@ -21,11 +21,12 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
 from ..data import Blocks, Corpus
-from .files import write_json
+from .files import first_line, write_json
 from ..model import MODELS, GPTConfig, MiniGPT, flops_per_token
 
 # %% ../../nbs/engine/bench.ipynb #58b97a87
-from .hardware import choose_dtype, deterministic, hardware, matmul_rate, versions
+from .hardware import (
+    choose_dtype, deterministic, hardware, matmul_rate, time_when_done, training_flops, versions)
 from .loss import linear_cross_entropy, logits_shape
 from .trainer import EngineConfig, RobustTrainer
 
@@ -289,10 +290,8 @@ def timed(
 )->dict: # seconds each: on the wall, of the processors in the program, and in the operating system
     "How long `f` takes"
     def now():
-        if device != 'cpu':
-            torch.accelerator.synchronize()
-        cpu = os.times()
-        return np.array([time.perf_counter(), cpu.user, cpu.system])
+        wall, cpu = time_when_done(device), os.times()
+        return np.array([wall, cpu.user, cpu.system])
 
     start = now()
     for _ in range(n):
@@ -338,12 +337,7 @@ def serve_job():
             if job.device == 'cuda':
                 torch.cuda.empty_cache()  # the others share the GPU
     except Exception as error:
-        answer(error=_in_a_line(error))
-
-def _in_a_line(error):
-    "The kind of an error and the first line of its message"
-    lines = str(error).strip().splitlines() or ['']
-    return f'{type(error).__name__}: {lines[0]}'
+        answer(error=f'{type(error).__name__}: {first_line(error)}')
 
 # %% ../../nbs/engine/bench.ipynb #d47825a3
 class WorkerFailed(ValueError):
@@ -488,8 +482,7 @@ def race_results(
 
 def _step_flops(job):
     "In the matrix products of a step of a model, without those of its optimizer"
-    count = getattr(type(job.model), 'flops_per_token', flops_per_token)
-    return 3*sum(count(job.model).values())*job.rows
+    return training_flops(job.model)*job.rows
 
 def fastest_settings(
     table:pd.DataFrame, # of race_results

@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 from fastcore.basics import patch
 
-from .files import atomic_write, clean, copy_file, make_folder, write_text
+from .files import (
+    atomic_write, clean, copy_file, is_unfinished, make_folder, what_to_do, why_it_failed, write_text)
 
 # %% ../../nbs/engine/checkpoints.ipynb #c0d82cd2
 _SEAL_START = b'\nminigpt checkpoint 1 sha256 '  # the number is the version of the format
@@ -161,14 +162,12 @@ def save(self:Checkpoints,
 
 def _no_checkpoint(checkpoints, step, error):
     "The sentence that says why `step` could not be saved, and what to do"
-    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    remedy = 'free space there' if is_full else 'put that right'
     whole, _ = checkpoints.newest()
     start = 'the beginning, for there is no checkpoint yet'
     if whole:
         start = f'{whole.name}, which is whole'
-    return (f'Saving step {step:,} in {checkpoints.folder} failed ({error.strerror or error}): '
-            f'{remedy} and start again the same way, to go on from {start}.')
+    return (f'Saving step {step:,} in {checkpoints.folder} failed ({why_it_failed(error)}): '
+            f'{what_to_do(error)}, to go on from {start}.')
 
 # %% ../../nbs/engine/checkpoints.ipynb #fb41a34f
 @patch
@@ -276,7 +275,7 @@ def _copy(self:Backup, path):
 @patch
 def _warn(self:Backup, error):
     "Say that there is no backup, unless this was said already"
-    trouble = getattr(error, 'strerror', None) or str(error).rstrip('.')
+    trouble = why_it_failed(error)
     if trouble != self.trouble:
         print(f'No backup in {self.folder} ({trouble}): '
               'the run goes on, and tries again at its next checkpoint.')
@@ -353,8 +352,8 @@ def copy_run(
         return path == source/'metrics.json', path != source/'config.json', path
     for path in sorted(source.rglob('*'), key=order):
         place = path.relative_to(source)
-        unfinished = place.parts[0].endswith('.part') or place.parts[0].startswith('.hub-')
-        if path.is_file() and place.parts[0] != 'checkpoints' and not unfinished:
+        first = place.parts[0]
+        if path.is_file() and first != 'checkpoints' and not is_unfinished(first):
             make_folder((dest/place).parent)
             copy_file(path, dest/place)
 

@@ -19,10 +19,10 @@ from tqdm.auto import tqdm
 
 from ..data import (
     AS_TEXT, CORPORA, INDEX, READERS, Blocks, Corpus, corpus_tokenizer, local_copy, pack, read_batches)
-from .files import atomic_folder, clean, locked, make_folder, write_text
+from .files import atomic_folder, can_write, clean, locked, make_folder, write_text
 from .evaluate import bytes_by_token
 from .seals import CORPUS_PARTS, check_seals, damaged, open_tokenizer, read_part, seal
-from .sources import hub_name, is_files, own_content, own_corpus
+from .sources import holds_out_ends, hub_name, is_files, own_content, own_corpus
 
 # %% ../../nbs/engine/corpus.ipynb #51d5db33
 def corpus_named(
@@ -244,13 +244,11 @@ def _read_source(corpus, number, tokenizer, writer, seen, hub_root, room):
     duplicates = seen.total() - len(seen)
     count = Counter()
     eot = tokenizer.eos_token_id if corpus.packing == 'stream' else None
-    ends = (source.path or '').startswith('ends:')
     rest = {}
     total = limit - start if limit < sys.maxsize else None
     progress = tqdm(desc=source.name, unit=' blocks', total=total)
     for batch in read_batches(corpus, source, seen, hub_root) if limit > start else ():
-        texts = [text for document, text, held_out in batch]
-        ids = _encode(tokenizer, texts)
+        ids = _encode(tokenizer, [text for document, text, held_out in batch])
         for side in (False, True):
             docs = [(document, tokens) for (document, text, held_out), tokens in zip(batch, ids)
                     if held_out == side]
@@ -259,19 +257,23 @@ def _read_source(corpus, number, tokenizer, writer, seen, hub_root, room):
             room[side] -= len(blocks)
             writer.add(blocks, number, side)
         progress.update(writer.n - start - progress.n)
-        whole = [not (ends and held_out) for document, text, held_out in batch]  # an end is no new one
-        count['documents'] += sum(whole)
-        count['characters'] += sum(len(text) for text in texts)
-        count['bytes'] += sum(len(text.encode('utf-8', 'replace')) for text in texts)
-        count['tokens'] += sum(len(tokens) for tokens in ids)
-        lengths = [len(tokens) for tokens, counted in zip(ids, whole) if counted]
-        count['long_enough'] += sum(length >= corpus.block_size for length in lengths)
+        count.update(_counts_of(batch, ids, source, corpus.block_size))
         if writer.n >= limit:
             break
     progress.close()
     count['duplicates'] = seen.total() - len(seen) - duplicates
     count['blocks'] = writer.n - start
     return {'source': source.name, **{column: count[column] for column in _COLUMNS}}
+
+def _counts_of(batch, ids, source, block_size):
+    "What a batch of documents, with the tokens of each, adds to the line of its source in the passport"
+    ends = holds_out_ends(source.path)
+    texts = [text for document, text, held_out in batch]
+    lengths = [len(tokens) for (document, text, held_out), tokens in zip(batch, ids)
+               if not (ends and held_out)]  # an end is no new document
+    return dict(documents=len(lengths), characters=sum(map(len, texts)),
+                bytes=sum(len(text.encode('utf-8', 'replace')) for text in texts),
+                tokens=sum(map(len, ids)), long_enough=sum(n >= block_size for n in lengths))
 
 # %% ../../nbs/engine/corpus.ipynb #18cb174b
 _COLUMNS = ('documents', 'duplicates', 'characters', 'bytes', 'tokens', 'blocks', 'long_enough')
@@ -323,7 +325,7 @@ def _write_meta(folder, corpus, lines, tokenizer):
     contents = _contents(corpus)
     if contents:
         meta['content'] = contents
-    if any((source.path or '').startswith('ends:') for source in corpus.sources):
+    if any(holds_out_ends(source.path) for source in corpus.sources):
         meta['held_out'] = 'the last tenth of each document'
     write_text(folder/'meta.json', json.dumps(meta, indent=1))
 
@@ -406,10 +408,8 @@ def build_corpus(
         return StoredBlocks(final)
     _check_names(corpus, hub_root)
     _tell_change(corpus, out)
-    try:
+    with can_write(out):
         make_folder(out)
-    except OSError as error:
-        raise ValueError(f'Cannot write to {out}: {error.strerror}.') from error
     with locked(out, wait=True):
         clean(out, only_hidden=True)
         if not final.exists():  # or another process was faster

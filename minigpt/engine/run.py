@@ -31,17 +31,17 @@ from ..data import Blocks
 from .checkpoints import Checkpoints, check_same_run, copy_run, restore
 from .evaluate import Baselines, evaluate
 from .files import (
-    atomic_folder, clean, locked, make_folder, read_json, remove, sync_folder, to_json,
-    write_json, write_text)
-from .hardware import deterministic, hardware, matmul_rate, peak_memory, versions
+    atomic_folder, can_write, clean, locked, make_folder, read_json, remove, sync_folder, to_json,
+    why_it_failed, write_json, write_text)
+from .hardware import (
+    deterministic, hardware, matmul_rate, peak_memory, time_when_done, training_flops, versions)
 from .inside import inside
 from .rules import check_settings, check_value
 from .seals import (
     MANIFEST, SHAPES, check_seals, manifest_of, misfit, parsed_json, seal, sealed_bytes, unlike)
 from .texts import assignment_samples
 from .trainer import (
-    EngineConfig, Processes, RobustTrainer, SharedValidation, chosen_optimizer, processes)
-from ..model import flops_per_token
+    STOP_SIGNALS, EngineConfig, Processes, RobustTrainer, SharedValidation, chosen_optimizer, processes)
 from ..train import (
     SAMPLING, Callback, History, Progress, Run, one_run_at_a_time, steps_per_epoch)
 
@@ -58,13 +58,10 @@ def stop_signals():
         if asked:
             raise KeyboardInterrupt
         asked.append(signal.Signals(number).name)
-    stopping = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, 'SIGHUP'):  # not on Windows
-        stopping.append(signal.SIGHUP)
     if threading.current_thread() is not threading.main_thread():
         yield asked  # signals reach the main thread alone
         return
-    old = {number: signal.getsignal(number) for number in stopping}
+    old = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     old = {number: handler for number, handler in old.items() if handler not in (signal.SIG_IGN, None)}
     for number in old:
         signal.signal(number, ask)
@@ -185,9 +182,7 @@ def receipt_of(
     "What the run cost; seconds, and the parts they went to"
     clock, seconds = trainer.clock, trainer.clock.seconds
     rate = matmul_rate(trainer.device, trainer.dtype)
-    # a kind of model may have a count of its own
-    count = getattr(type(trainer.model.cfg), 'flops_per_token', flops_per_token)
-    flops = 3*sum(count(trainer.model.cfg).values())
+    flops = training_flops(trainer.model.cfg)
     speed = trainer.tokens/seconds['train']
     parts = {k: v*trainer.state.step/max(1, clock.timed) for k, v in clock.parts.items()}
     parts |= {k: v for k, v in seconds.items() if k != 'train'}
@@ -220,12 +215,10 @@ def seconds_of(
     device, # waited for
 )->float: # of one
     "How long it takes"
-    start = time.perf_counter()
+    start = time_when_done(device)
     for _ in range(n):
         f()
-    if device.type == 'cuda':
-        torch.cuda.synchronize()
-    return (time.perf_counter() - start)/n
+    return (time_when_done(device) - start)/n
 
 def steps_within(
     minutes:float, # for all of the run
@@ -305,19 +298,6 @@ def _is_leftover(path):
     return path.name in LEFTOVERS
 
 @contextmanager
-def _at_work(path, lead):
-    "The first process makes the run folder, and is the only one of its kind in there"
-    if not lead:
-        yield
-        return
-    try:
-        make_folder(path)
-    except OSError as e:
-        raise ValueError(f'Cannot write to {path}: {e.strerror}.') from e
-    with _alone_in(path):
-        yield
-
-@contextmanager
 def _alone_in(folder):
     "Be the only one at work in a folder, which goes if nothing came of it"
     with locked(folder):
@@ -329,17 +309,16 @@ def _alone_in(folder):
 
 @contextmanager
 def _backed_up(path, backup, config):
-    "Be the only run that is copied to a backup, if that can be reached"
-    reached = backup is not None and backup.resolve() != path.resolve()
-    if reached:
-        try:
+    "Be the only run that is copied to a backup, if there is one that can be reached"
+    if backup is not None:
+        with suppress(OSError):  # `Backup` says so, and tries again
             make_folder(backup)
-        except OSError:  # `Backup` says so, and tries again
-            reached = False
-    with _alone_in(backup) if reached else nullcontext():
-        if reached:
-            with suppress(OSError, ValueError):  # `Backup` says so
-                _mend_config(backup, config)
+    if not _is_another(backup, path):
+        yield
+        return
+    with _alone_in(backup):
+        with suppress(OSError, ValueError):  # `Backup` says so
+            _mend_config(backup, config)
         yield
 
 @contextmanager
@@ -401,10 +380,8 @@ def _open_run(path, config, resume=None):
         with locked(resume) if _is_another(resume, path) else nullcontext():
             restore(resume, path, lambda backup: _check_backup(Run(backup), config))
     if not (path/'config.json').exists():
-        try:
+        with can_write(path):
             write_json(path/'config.json', config)
-        except OSError as e:
-            raise ValueError(f'Cannot write to {path}: {e.strerror}.') from e
     clean(path)
 
 def _check_backup(backup, config):
@@ -414,10 +391,15 @@ def _check_backup(backup, config):
         check_seals(backup.path)
         backup.model()
         return
-    checkpoints = Checkpoints(backup.path)
+    newest, saved = _newest_saved(backup.path)
+    if saved:
+        _check_saved(saved, config, newest.parent)
+
+def _newest_saved(path):
+    "The newest whole checkpoint of a run, and what it holds; None and None where there is none"
+    checkpoints = Checkpoints(path)
     newest, _ = checkpoints.newest()
-    if newest:
-        _check_saved(checkpoints.load(), config, checkpoints.folder)
+    return newest, checkpoints.load() if newest else None
 
 def _check_saved(saved, config, folder):
     "Raise if a checkpoint is of a run of another configuration; those of earlier versions do not say"
@@ -426,20 +408,27 @@ def _check_saved(saved, config, folder):
 
 def _mend_config(path, asked):
     "Write config.json from the newest checkpoint, which knows it, where it is missing or damaged"
-    checkpoints = Checkpoints(path)
-    newest, _ = checkpoints.newest()
-    saved = newest and checkpoints.load().get('config')
-    if not saved:
+    newest, saved = _newest_saved(path)
+    text = saved and saved.get('config')
+    if not text:
         return
+    config = json.loads(text)
     there, wrong = _config_in(path)
-    is_wanted = not unlike(json.loads(saved), asked)  # otherwise the checkpoint may be that of another run
-    if wrong or is_wanted and _but_for_machines(there) != _but_for_machines(json.loads(saved)):
+    is_wanted = not unlike(config, asked)  # otherwise the checkpoint may be that of another run
+    if wrong or is_wanted and _but_for_machines(there) != _but_for_machines(config):
         print(f'{path}/config.json is missing or damaged, and written again from {newest.name}.')
-        write_text(path/'config.json', saved)
+        write_text(path/'config.json', text)
 
 def _but_for_machines(config):
     "A configuration without what may be noted after a checkpoint"
     return {key: value for key, value in config.items() if key not in ('hardware', 'versions', 'resumed')}
+
+def _config_of(experiment, model_cfg, blocks, cfg, where):
+    "What config.json says of a run whose steps are not planned yet"
+    config = dict(experiment=experiment, kind=model_cfg.kind, corpus=asdict(blocks.corpus),
+                  fingerprint=blocks.fingerprint, model=asdict(model_cfg), train=asdict(cfg),
+                  n_steps=None, versions=versions(), hardware=where)
+    return json.loads(json.dumps(config))  # as it will be read
 
 def _planned_steps(places, model_cfg, blocks, cfg, make_optimizer):
     "The number of steps: by epochs, or of the run that is in one of the `places`, or by the clock"
@@ -474,8 +463,8 @@ def _note_machine(path, step, where):
 
 def _bits_depend_on(hardware, versions):
     "Of what is known about a machine, what the last bits of a run depend on; the name has the threads"
-    known = {key: hardware[key] for key in ('device', 'name', 'dtype', 'processes') if key in hardware}
-    return known | {'torch': versions[key] for key in versions if key == 'torch'}
+    known = {**hardware, **versions}
+    return {key: known[key] for key in ('device', 'name', 'dtype', 'processes', 'torch') if key in known}
 
 # %% ../../nbs/engine/run.ipynb #96a120b2
 def final_metrics(
@@ -543,9 +532,9 @@ def finish_run(
     if len(run.machines) > 1:  # rates are those of the last
         receipt['machines'] = run.machines
     write_json(path/'receipt.json', receipt)
-    metrics = final_metrics(trainer, parts)
-    seal(path, coming={'metrics.json': to_json(metrics) + '\n'})
-    write_json(path/'metrics.json', metrics)
+    metrics = to_json(final_metrics(trainer, parts)) + '\n'
+    seal(path, coming={'metrics.json': metrics})
+    write_text(path/'metrics.json', metrics)
 
 def _is_copied(path, backup):
     "Is a finished run in its backup, and whole there?"
@@ -569,16 +558,14 @@ def back_up(
             copy_run(path, backup)
         remove(backup/'checkpoints')
     except (OSError, ValueError) as e:
-        why = getattr(e, 'strerror', None) or str(e).rstrip('.')
-        print(f'The finished run could not be copied to {backup} ({why}); it is whole in {path}.')
+        print(f'The finished run could not be copied to {backup} ({why_it_failed(e)}); '
+              f'it is whole in {path}.')
 
 def _look_again(run, asked):
     "Take back that a run is finished, if its checkpoints are there and its export is not what they hold"
-    checkpoints = Checkpoints(run.path)
-    newest, _ = checkpoints.newest()
-    if not (run.finished and newest):
+    newest, saved = _newest_saved(run.path) if run.finished else (None, None)
+    if not newest:
         return
-    saved = checkpoints.load()
     if saved.get('config') and unlike(json.loads(saved['config']), asked):
         return  # another run is wanted
     try:
@@ -626,23 +613,23 @@ def train_run(
     label = f'{experiment or Path(out).name} seed {cfg.seed}'
     blocks = blocks.limited(cfg.train_blocks, cfg.valid_blocks)
     where = hardware(cfg.device, cfg.dtype)
-    resume, backup = (Path(folder) if folder else None for folder in (resume, backup))
+    resume = Path(resume) if resume else None
     with processes(where['device']) as first, ExitStack() as held:
         lead = Processes().first
+        backup = Path(backup) if backup and lead else None
         where['processes'] = Processes().world
-        held.enter_context(_at_work(run.path, lead))
+        if lead:
+            with can_write(run.path):
+                make_folder(run.path)
+            held.enter_context(_alone_in(run.path))
         held.enter_context(_in_turn())
         places = [place for place in (resume, run.path) if place]
-        config = dict(experiment=experiment, kind=model_cfg.kind, corpus=asdict(blocks.corpus),
-                      fingerprint=blocks.fingerprint, model=asdict(model_cfg), train=asdict(cfg),
-                      n_steps=None, versions=versions(), hardware=where)
-        config = json.loads(json.dumps(config))
+        config = _config_of(experiment, model_cfg, blocks, cfg, where)
         first(lambda: lead and _mend(run.path, config, resume, backup))
-        n_steps = _planned_steps(places, model_cfg, blocks, cfg, make_optimizer)
-        config['n_steps'] = n_steps
+        config['n_steps'] = n_steps = _planned_steps(places, model_cfg, blocks, cfg, make_optimizer)
         first(lambda: lead and _open_run(run.path, config, resume))
-        held.enter_context(_backed_up(run.path, backup if lead else None, config))
-        checkpoints = Checkpoints(run.path, backup if lead else None)
+        held.enter_context(_backed_up(run.path, backup, config))
+        checkpoints = Checkpoints(run.path, backup)
         if not run.finished:
             if lead:
                 remove(run.path/MANIFEST)  # of a start that was killed before its last file
@@ -657,7 +644,7 @@ def train_run(
                 fit_run(trainer, checkpoints, label, save_minutes)
             if lead:
                 finish_run(trainer, run)
-        if lead and backup:
+        if backup:
             back_up(run.path, backup)
         if lead:
             shutil.rmtree(checkpoints.folder, ignore_errors=True)

@@ -22,7 +22,7 @@ from fastcore.basics import patch
 from safetensors import safe_open
 
 from ..data import CLEAN
-from .files import to_json, write_text
+from .files import first_line, write_json
 from .inside import SENTENCE
 from .trainer import EngineConfig
 from ..model import MODELS
@@ -64,7 +64,7 @@ def seal(
         hashes[name] = hashlib.sha256(text.encode()).hexdigest()
     files = dict(sorted(hashes.items()))
     manifest = dict(manifest=1, sha256=files, seal=_sealed_together(files))
-    write_text(folder/MANIFEST, to_json(manifest) + '\n')
+    write_json(folder/MANIFEST, manifest)
     return folder/MANIFEST
 
 # %% ../../nbs/engine/seals.ipynb #5ea2000d
@@ -352,7 +352,7 @@ def open_tokenizer(
     except Exception as e:  # each kind of damage raises something else
         if _is_tokenizer(Path(where)/'tokenizer.json'):
             raise ValueError(f'{where}/tokenizer.json is whole, but does not open with the other '
-                             f'files there ({_first_line(e)}): mend those.') from e
+                             f'files there ({_said_by(e)}): mend those.') from e
         if Path(where).is_dir():
             raise damaged(Path(where)/'tokenizer.json', 'it is no tokenizer') from e
         raise ValueError(f'The Hub has no tokenizer for {where}: check the name and the network.') from e
@@ -365,9 +365,9 @@ def _is_tokenizer(path):
     except Exception:  # the library raises nothing else
         return False
 
-def _first_line(error):
-    "The beginning of what a library says, without its end"
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:150].rstrip(' .:')
+def _said_by(error):
+    "What a library says, as a part of a sentence"
+    return first_line(error)[:150].rstrip(' .:')
 
 @contextmanager
 def _without_reports():
@@ -393,7 +393,7 @@ def _opened_model(where, kind):
             raise e from e.__cause__
         if not str(e).startswith('The weights in'):
             raise
-        why = _first_line(e.__cause__ or e)
+        why = _said_by(e.__cause__ or e)
         if 'mismatched' in why:
             why = 'their sizes are other ones'
         raise ValueError(f'The weights in {where} are whole, but its config.json asks for a model that they '

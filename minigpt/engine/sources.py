@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PLAIN', 'TABLES', 'MOST', 'LEAST', 'TEXT_SIZES', 'STEPS', 'kind_of', 'text_files', 'opened', 'table_rows',
            'choose_column', 'read_file', 'Part', 'beginning_and_end', 'read_own', 'Amount', 'amount_of', 'fitted',
-           'few_documents', 'own_epochs', 'own_training', 'hub_name', 'shown_name', 'is_files', 'is_private', 'is_own',
-           'own_corpus', 'own_content']
+           'few_documents', 'own_epochs', 'own_training', 'hub_name', 'shown_name', 'holds_out_ends', 'is_files',
+           'is_private', 'is_own', 'own_corpus', 'own_content']
 
 # %% ../../nbs/engine/sources.ipynb #aa5db669
 import csv
@@ -21,11 +21,12 @@ import sys
 import zlib
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 from ..data import CORPORA, READERS, Corpus, Source, document_hash, documents, local_copy
+from ..train import steps_per_epoch
 
 # %% ../../nbs/engine/sources.ipynb #bb0906d3
 PLAIN = '.txt', '.md'
@@ -290,10 +291,9 @@ class Part(str):
 
 def beginning_and_end(
     text:str, # of a document
-    share:float=.1, # of it that is held out
 )->tuple: # two parts, which join to the text
-    "Cut a document into what is trained on and what is held out"
-    at = int(len(text)*(1 - share))
+    "Cut a document into what is trained on, and the last tenth, which is held out"
+    at = int(len(text)*.9)
     at = text.rfind('\n', max(0, at - 1000), at) + 1 or at
     beginning, end = Part(text[:at]), Part(text[at:])
     end.held_out = True
@@ -382,8 +382,7 @@ def own_epochs(
     batch_size:int, # blocks in a step
 )->int:
     "How often to go through the training blocks of a text of one's own"
-    steps_in_epoch = math.ceil(n_blocks/batch_size)
-    return min(10, max(2, round(STEPS/steps_in_epoch)))
+    return min(10, max(2, round(STEPS/steps_per_epoch(n_blocks, batch_size))))
 
 def own_training(
     blocks, # a corpus
@@ -455,34 +454,37 @@ def _hub_problem(where, split_name, splits, message):
             'check the name and the network, or name a folder of local copies with --hub_root.')
 
 # %% ../../nbs/engine/sources.ipynb #91e4b2ec
-def _source_fields(source):
-    "The name and the path of a source, whether it is a `Source` or was read from JSON"
-    if isinstance(source, Source):
-        return source.name, source.path or ''
-    return source['name'], source.get('path') or ''
+def holds_out_ends(
+    path, # of a source
+)->bool:
+    "Does it stand for files of one's own, of which the end of each document is held out?"
+    return (path or '').startswith('ends:')
 
 def is_files(
     path, # of a source
 )->bool:
     "Does it stand for files of one's own?"
-    return (path or '').startswith(('file:', 'ends:'))
+    return holds_out_ends(path) or (path or '').startswith('file:')
+
+def _sources_of(corpus):
+    "The name and the path of each source of a corpus, which is a `Corpus` or was read from JSON"
+    sources = corpus.sources if isinstance(corpus, Corpus) else corpus['sources']
+    fields = [vars(source) if isinstance(source, Source) else source for source in sources]
+    return [(source['name'], source.get('path') or '') for source in fields]
 
 def is_private(
     corpus, # Corpus, or the same read from JSON
 )->bool:
     "Was it made from files of this machine, and not from public data sets?"
-    sources = corpus.sources if isinstance(corpus, Corpus) else corpus['sources']
-    paths = [_source_fields(source)[1] for source in sources]
-    return any(is_files(path) or path.startswith('.') or Path(path).is_absolute() for path in paths)
+    return any(is_files(path) or path.startswith('.') or Path(path).is_absolute()
+               for name, path in _sources_of(corpus))
 
 def is_own(
     corpus, # Corpus, or the same read from JSON
 )->bool:
     "Has it sources that are none of a preset?"
-    sources = corpus.sources if isinstance(corpus, Corpus) else corpus['sources']
-    known = {_source_fields(source) for preset in CORPORA.values() for source in preset.sources}
-    new = [source for source in map(_source_fields, sources) if source not in known]
-    return any(not path.startswith('python:') for name, path in new)
+    known = {source for preset in CORPORA.values() for source in _sources_of(preset)}
+    return any(not path.startswith('python:') for name, path in set(_sources_of(corpus)) - known)
 
 # %% ../../nbs/engine/sources.ipynb #ed44ccce
 def own_corpus(
@@ -513,9 +515,9 @@ def own_corpus(
     sizes = fitted(amount, name)
     ends = not at_the_hub and few_documents(amount)
     if ends:
-        source = Source(name, f'ends:{where}', column=source.column)
+        source = replace(source, path=f'ends:{where}')
     if not amount.whole:
-        source = Source(name, where, config, source.split, revision, amount.read, column=source.column)
+        source = replace(source, max_docs=amount.read)
     _tell_sizes(name, amount, sizes, ends, say)
     return Corpus(_slug(name), (source,), **sizes)
 
