@@ -36,7 +36,7 @@ class TrainConfig:
     batch_size: int = 32  # blocks in a step
     lr: float = 5e-4  # learning rate, after warm-up
     schedule: str = 'constant'  # 'constant', or 'cosine' down to a tenth of `lr`
-    warmup: float = 0.  # share of the steps in which `lr` rises linearly from 0
+    warmup: float = 0.  # share of the steps in which `lr` rises linearly
     weight_decay: float = 0.01  # AdamW's; not stated by the assignment: PyTorch's default
     max_norm: float = 1.0  # gradients are clipped to this norm
     eval_every: int = None  # steps between samples of the validation loss; None: 35 samples a run
