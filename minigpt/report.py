@@ -28,6 +28,7 @@ from .engine.corpus import passport, split_table
 from .engine.files import write_text
 from .engine.inside import drawn_to, heads, telling, visible
 from .engine.seals import MANIFEST, check_ours
+from .engine.sources import holds_out_ends
 from .experiments import EXPERIMENTS, REPORTED, REPORTED_DATA
 from .study.bands import judge
 from .study.beside import has_sixth, same_tokens, set_apart
@@ -158,7 +159,7 @@ def dataset(study:Study)->dict: # values for the template
     used = meta['splits'][corpus['split']]
     sources = passport(meta)
     kept = span(sources.kept.drop('all'), '.1%')
-    ends = any(str(source['path']).startswith('ends:') for source in corpus['sources'])
+    ends = any(holds_out_ends(source['path']) for source in corpus['sources'])
     return dict(
         notes=notes(study), corpus=corpus['name'],
         blocks=f'{meta["blocks"]:,}', block_size=corpus['block_size'],

@@ -20,7 +20,7 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from ..engine.inside import plot_attention, plot_next
-from ..engine.files import atomic_write, write_text
+from ..engine.files import atomic_write, can_write, write_text
 from ..engine.seals import check_ours, is_ours
 from ..experiments import COLORS, EXPERIMENTS, experiments_named
 from ..model import GPTConfig, param_counts
@@ -545,10 +545,8 @@ def save_drawings(
 ):
     "Write figures as SVG, and Figure 6 as PNG too; drawings of experiments that are no longer there go"
     folder = Path(folder)
-    try:
+    with can_write(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise ValueError(f'Cannot write to {folder}: {e.strerror}.') from e
     files = {folder/f'fig{d.number}.svg': d for d in figures if d.width != 'narrow'}
     png = folder/'fig6.png'
     for file in files:
