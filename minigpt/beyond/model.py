@@ -7,6 +7,7 @@ __all__ = ['ModernConfig', 'RMSNorm', 'rotation_angles', 'rotate', 'RotaryAttent
            'read_model']
 
 # %% ../../nbs/beyond/model.ipynb #be000006
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -201,6 +202,7 @@ class ModernGPT(LanguageModel):
     "A language model of today's shape, with the parameter names of Qwen3."
     Config = ModernConfig
     architecture = 'qwen3'  # its name in transformers
+    writers = 'o_proj.weight', 'down_proj.weight'  # the matrices that write to the stream
 
     def __init__(self,
         cfg:ModernConfig=ModernConfig(), # the model's shape
@@ -233,14 +235,11 @@ class ModernGPT(LanguageModel):
 # %% ../../nbs/beyond/model.ipynb #be000028
 @patch
 def init_weights(self:ModernGPT):
-    "Random matrices that keep the size of what goes through; zeros where a branch writes to the stream."
+    "GPT-2's initialization: random matrices, smaller where a branch writes to the stream; gains of one."
+    smaller = 0.02/math.sqrt(2*self.cfg.n_layer)
     for name, p in self.named_parameters():
-        if name.endswith(('o_proj.weight', 'down_proj.weight')):
-            nn.init.zeros_(p)
-        elif name.endswith('_proj.weight'):
-            nn.init.normal_(p, std=self.cfg.n_embd**-0.5)
-        elif p.ndim == 2:  # the embedding, and the output layer where it is another matrix
-            nn.init.normal_(p, std=0.02)
+        if p.ndim == 2:
+            nn.init.normal_(p, std=smaller if name.endswith(self.writers) else 0.02)
 
 # %% ../../nbs/beyond/model.ipynb #be000038
 def _qwen3_name(name):
