@@ -6,10 +6,10 @@
 __all__ = ['NUMBER', 'TEMPLATES', 'STANDS_FOR', 'ASSIGNMENT_BLOCKS', 'PACKED', 'SAID_ELSEWHERE', 'DID', 'SECTIONS', 'GROUPS',
            'KEPT', 'KEPT_BESIDE', 'sides', 'Text', 'section', 'authorship', 'notes', 'with_versions', 'heading',
            'gpt_words', 'architecture', 'yardstick', 'dataset', 'seed_noise', 'noise_sentence', 'training',
-           'experiment_words', 'change_words', 'found_by_pooling', 'performance', 'dynamics_words', 'curve_words',
-           'training_dynamics', 'written_by', 'generated', 'taken_apart', 'nearest_pair', 'seeing_inside', 'concluded',
-           'packing_choices', 'against_bigram', 'bigram_words', 'findings', 'longer_training', 'challenges',
-           'observations', 'conclusion', 'references', 'report_page', 'report', 'keep']
+           'experiment_words', 'change_words', 'performance', 'dynamics_words', 'curve_words', 'training_dynamics',
+           'written_by', 'generated', 'taken_apart', 'nearest_pair', 'seeing_inside', 'concluded', 'packing_choices',
+           'against_bigram', 'bigram_words', 'findings', 'longer_training', 'challenges', 'observations', 'conclusion',
+           'references', 'report_page', 'report', 'keep']
 
 # %% ../nbs/04_report.ipynb #5af3f4aa
 import html, math, re
@@ -36,7 +36,7 @@ from .study.dynamics import ENOUGH_SAMPLES, WINDOW
 from .study.figures import drawings, save_drawings
 from .study.forecast import more_text, size_drawings
 from .study.parts import explain
-from .study.statistics import ALPHA, seeds_needed
+from .study.statistics import found_by_pooling, seeds_words
 from .study.study import Study
 from .study.tables import (attention_table, beside_counting, neighbour_table, other_experiments,
                                   packing_table, power_table, receipt_table, sizes, table_numbers,
@@ -179,7 +179,7 @@ def seed_noise(study:Study)->dict: # values for the template
         within, between = study.noise.within_pairs, study.noise.between_seeds
         reported = REPORTED.val_perplexity
         gap = abs(math.log(reported['exp2']/reported['exp1']))
-        seeds = seeds_needed(gap, within, len(study.comparison))
+        seeds = seeds_words(gap, study.noise, len(study.comparison))
         scatter = dict(gap=f'{gap:.3f}', seeds=seeds, within=f'{within:.4f}', between=f'{between:.4f}')
         return dict(scatter=scatter, closest=None)
     gaps = []
@@ -234,12 +234,6 @@ def change_words(study:Study, row)->dict: # of Study.means
         against=against(row.val_perplexity, base.val_perplexity), times=listed(times),
         difference=f'{compared.difference:+.3f}', interval=interval(compared, 'difference', '+.3f'))
 
-def found_by_pooling(study:Study)->list: # of titles
-    "Titles of the experiments whose verdict rests on the noise of all experiments together"
-    if study.noise is None: return []
-    compared = study.comparison
-    return list(compared.title[(compared.p_holm <= ALPHA) & (compared.p_own > ALPHA)])
-
 def performance(study:Study)->dict: # values for the template
     "Section 4.3: each change against the baseline, and our order against the assignment's"
     means, base, best = study.means, study.baseline, study.best
@@ -252,7 +246,8 @@ def performance(study:Study)->dict: # values for the template
         changes=[change_words(study, row) for _, row in others.iterrows()],
         of_unigram=span(of_unigram, '.0%'), of_bigram=span(of_bigram, '.0%'),
         not_every=of_unigram.max() >= 1, order=study.order if study.order['pairs'] else None,
-        pooled=listed(found_by_pooling(study)), power=power_table(study))
+        pooled=listed(found_by_pooling(study.comparison)) if study.noise is not None else '',
+        power=power_table(study))
 
 # %% ../nbs/04_report.ipynb #decf052d
 def dynamics_words(study:Study)->pd.DataFrame: # of text

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ALPHA', 'rows_of', 'spread', 'critical', 'holm', 'mean_losses', 'verdict_of_pairs', 'compare', 'interval_plot',
-           'simulate', 'power', 'seeds_needed']
+           'simulate', 'power', 'seeds_needed', 'seeds_words', 'found_by_pooling']
 
 # %% ../../nbs/study/statistics.ipynb #a6316642
 import math
@@ -345,3 +345,20 @@ def seeds_needed(
     most = 2
     while not enough(most): most *= 2
     return bisect_left(range(most), True, lo=max(2, most//2), key=enough)  # the first that is enough
+
+# %% ../../nbs/study/statistics.ipynb #5eed50a1
+def seeds_words(
+    gap, # true difference, nats per token
+    noise, # between seeds, as spread measures it
+    experiments:int=5, # in the study, the baseline among them
+)->str:
+    "How many seeds it takes, and the range that the uncertainty of the noise leaves"
+    low, high = noise.within_pairs*np.sqrt(noise.within_df/stats.chi2.ppf([.975, .025], noise.within_df))
+    least, best, most = (seeds_needed(gap, sd, experiments) for sd in (low, noise.within_pairs, high))
+    return f'{best} ({least} to {most})'
+
+def found_by_pooling(
+    compared:pd.DataFrame, # of compare
+)->list: # of titles
+    "Titles of the experiments whose verdict rests on the noise of all experiments together"
+    return list(compared.title[(compared.p_holm <= ALPHA) & (compared.p_own > ALPHA)])
