@@ -384,7 +384,8 @@ def _say_alone(df, settings):
     "What runs came to, where there is nothing of the assignment to compare them with in a report"
     agreeing = [_first_with(settings, [path]) is not None for path in df.path]
     shown = df[agreeing].rename(columns=dict(val_perplexity='perplexity'))
-    print(shown[['experiment', 'seed', 'perplexity', 'path']].round(2).to_string(index=False))
+    columns = ['experiment', 'seed', 'perplexity', 'path']
+    print(shown[columns].to_string(index=False, float_format='{:.2f}'.format))
     print('A report compares experiments of the assignment, and none of them has been trained like this: '
           'give the same command with --experiments assignment.')
 
