@@ -135,7 +135,7 @@ def todays_recipe(
     shape = shape_within(sum(param_counts(exp3).values()), exp3.vocab_size, exp3.n_positions)
     return shape, replace(cfg, **RECIPE)
 
-RECIPE = dict(optimizer='muon', lr=4e-3, weight_decay=.1, schedule='linear', warmup=.02)
+RECIPE = dict(optimizer='muon', lr=8e-3, weight_decay=.1, schedule='linear', warmup=.02)
 
 # %% ../../nbs/beyond/recipe.ipynb #bf000023
 PARTS = 'rms_norm', 'rope', 'qk_norm', 'swiglu'
@@ -276,7 +276,7 @@ def ladder(
         Change('muon', 'Muon for the matrices', dict(optimizer='muon-1')),
         Change('decay', 'learning rate warms up, and falls to zero',
                dict(schedule='linear', warmup=RECIPE['warmup'])),
-        Change('rate', 'sixteen times the learning rate', dict(lr=2*RECIPE['lr'])),
+        Change('rate', 'sixteen times the learning rate', dict(lr=RECIPE['lr'])),
         Change('weight-decay', 'stronger weight decay', dict(weight_decay=RECIPE['weight_decay'])),
         Change('dropout', 'no dropout', dict(dropout=0.)),
         Change('tied', 'output layer tied to the embedding, more blocks',
@@ -291,20 +291,20 @@ def ladder(
     changes.append(Change('shape', 'narrower MLP, one more block',
                           dict(kind='ModernGPT', n_layer=shape.n_layer, n_inner=shape.n_inner)))
     changes.append(Change('words', 'a higher rate for the embedding', dict(optimizer='muon')))
-    changes.append(Change('lower', 'half of both rates', dict(lr=RECIPE['lr'])))
     return changes
 
 ZEROS = dict(kind='HalfwayGPT', changed=(*PARTS, 'zero_init'))  # another way to begin
 
 BRANCHES = (
-    Change('adamw', 'AdamW for all, at twice the rate', dict(optimizer='adamw', lr=2*RECIPE['lr'])),
-    Change('adamw-lower', 'AdamW at half the rate', dict(optimizer='adamw', lr=RECIPE['lr']/2)),
-    Change('adamw-lowest', 'AdamW at an eighth of the rate', dict(optimizer='adamw', lr=RECIPE['lr']/8)),
+    Change('adamw', 'AdamW for all, at the same rate', dict(optimizer='adamw')),
+    Change('adamw-lower', 'AdamW at a quarter of the rate', dict(optimizer='adamw', lr=RECIPE['lr']/4)),
+    Change('adamw-lowest', 'AdamW at a sixteenth of the rate', dict(optimizer='adamw', lr=RECIPE['lr']/16)),
     Change('zero-init', 'zeros where a branch writes to the stream', ZEROS),
     Change('no-qk-norm', 'without QK-norm', dict(kind='HalfwayGPT', changed=('rms_norm', 'rope', 'swiglu'))),
     Change('constant', 'the rate does not fall', dict(schedule='constant')),
     Change('cosine', 'cosine to a tenth', dict(schedule='cosine')),
-    Change('half-rate', 'half the rate', dict(lr=RECIPE['lr']/2)))
+    Change('half-rate', 'half the rate', dict(lr=RECIPE['lr']/2)),
+    Change('double-rate', 'twice the rate', dict(lr=RECIPE['lr']*2)))
 
 def settings_to_configs(
     settings:dict, # setting → value, with the `kind` of the model
