@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 from scipy.optimize import least_squares
 
 from ..data import Blocks
@@ -265,6 +264,7 @@ def plot_ladder(
     label=None, # in the legend
 ):
     "The rungs, the law through them, and the forecast"
+    from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
     ax.plot(rungs.blocks, rungs.perplexity, 'o', color=color, label=label)
     if told:
         draw_law(ax, rungs, LossLaw(**told['law']), told['blocks'], color)
