@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['FEWEST', 'RUNG_ONLY', 'FORECAST', 'LossLaw', 'fit_law', 'LossForecast', 'SeedNoise', 'forecast_loss',
            'ladder_of_sizes', 'noise_between_runs', 'write_forecast', 'forecasts', 'draw_law', 'draw_forecast',
-           'plot_ladder', 'foretell', 'noise_of', 'rungs_table', 'full_size_table', 'more_text', 'plot_sizes',
-           'size_drawings']
+           'plot_ladder', 'foretell', 'noise_of', 'rungs_table', 'full_size_table', 'same_tokens_by_size', 'more_text',
+           'plot_sizes', 'size_drawings']
 
 # %% ../../nbs/study/forecast.ipynb #a9b2e238
 import math
@@ -25,6 +25,7 @@ from ..engine.seals import Each, read_part, what_decides
 from ..engine.trainer import EngineConfig
 from ..experiments import (
     COLORS, EXPERIMENTS, REPORTED, REPORTED_DATA, experiments_named, study_folder, with_settings)
+from .beside import RIVAL, SIXTH
 from .figures import INK, Drawing, styled
 from .wishes import wish_table
 from .words import label
@@ -401,6 +402,21 @@ def full_size_table(
                      'The assignment, on other text': f'{reported:.2f}' if reported else 'not given'})
     return pd.DataFrame(rows) if rows else None
 
+def same_tokens_by_size(
+    study, # a Study
+): # DataFrame of text; None where fewer than two sizes have both
+    "The recipe beside Exp 3, at each size of the ladder that has both"
+    ladders = _ladders(study)
+    if not {RIVAL, SIXTH} <= set(ladders): return None
+    both = ladders[RIVAL].merge(ladders[SIXTH], on=['study', 'blocks'], suffixes=('_theirs', '_ours'))
+    if len(both) < 2: return None
+    return pd.DataFrame([
+        {'Training blocks': f'{size.blocks:,}', label(RIVAL): f'{size.perplexity_theirs:.1f}',
+         label(SIXTH): f'{size.perplexity_ours:.1f}',
+         'Of its perplexity': f'{size.perplexity_ours/size.perplexity_theirs:.1%}',
+         'Nats per token': f'{size.loss_ours - size.loss_theirs:+.3f}',
+         'Seeds': f'{size.seeds_theirs} and {size.seeds_ours}'} for size in both.itertuples()])
+
 def more_text(study)->dict: # values for the template
     "Section 5.4: the ladder of sizes"
     rungs = rungs_table(study)
@@ -408,7 +424,8 @@ def more_text(study)->dict: # values for the template
     outcomes = rungs.Inside[rungs.Inside != '']
     held_out = study.passport['splits'][study.passport['corpus']['split']]['valid']
     return dict(
-        rungs=rungs, full=full_size_table(study), target=f'{REPORTED_DATA["train"]:,}',
+        rungs=rungs, full=full_size_table(study), recipe=same_tokens_by_size(study),
+        target=f'{REPORTED_DATA["train"]:,}',
         validated=f'{study.size[1] or held_out:,}',
         outcomes=len(outcomes), inside=int((outcomes == 'yes').sum()),
         enough=rungs.Experiment.value_counts().max() >= FEWEST,
