@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['OTHERS_RATE', 'RECIPE', 'PARTS', 'ZEROS', 'BRANCHES', 'CHOICES', 'MuonAdamW', 'muon', 'shape_within', 'modern_params',
            'todays_recipe', 'HalfwayConfig', 'without_biases', 'HalfwayGPT', 'Change', 'trial', 'exp3_settings',
-           'ladder', 'settings_to_configs', 'ladder_of_changes', 'changes_table', 'held_back', 'choose_settings']
+           'ladder', 'settings_to_configs', 'ladder_of_changes', 'changes_table', 'held_back', 'choose_settings',
+           'recipe_contestant']
 
 # %% ../../nbs/beyond/recipe.ipynb #bf000006
 import json
@@ -437,3 +438,11 @@ def choose_settings(
                          model=asdict(model_cfg), train=asdict(cfg))
             _trial_once(folder/f'{change.name}-seed{seed}.json', about, lambda: trial(model_cfg, part, cfg))
     return folder
+
+# %% ../../nbs/beyond/recipe.ipynb #bf000051
+def recipe_contestant(
+    cfg:GPTConfig, # of the model that it runs against
+)->dict: # for `bench`: name → fields of its job
+    "Today's recipe with at most the parameters of a model, for the benchmark"
+    shape = shape_within(sum(param_counts(cfg).values()), cfg.vocab_size, cfg.n_positions)
+    return {"today's recipe": dict(model=shape, settings=RECIPE, needs='minigpt.beyond.recipe')}

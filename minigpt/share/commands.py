@@ -523,14 +523,6 @@ def minigpt_push(
         print(f'{hub} was uploaded to {upload(hub, repo_id, private)}')
     return hub
 
-# %% ../../nbs/share/commands.ipynb #e6000071
-def _todays_contestant(cfg):
-    "Today's recipe with at most the parameters of a model, for a benchmark"
-    from minigpt.beyond.recipe import RECIPE, shape_within
-    from minigpt.model import param_counts
-    shape = shape_within(sum(param_counts(cfg).values()), cfg.vocab_size, cfg.n_positions)
-    return {"today's recipe": dict(model=shape, settings=RECIPE, needs='minigpt.beyond.recipe')}
-
 # %% ../../nbs/share/commands.ipynb #4aa020b1
 @command
 def minigpt_bench(
@@ -548,12 +540,13 @@ def minigpt_bench(
     today:bool=False, # time today's recipe with as many parameters, too
 ):
     "The same training step side by side: ours, nanoGPT, transformers, the assignment's recipe"
+    from minigpt.beyond.recipe import recipe_contestant
     from minigpt.model import GPTConfig
     from minigpt.engine.bench import bench, plot_bench
     cfg = GPTConfig(vocab_size=vocab_size, n_positions=n_positions,
                     n_embd=n_embd, n_layer=n_layer, n_head=n_head)
     _check_writable(out)
-    also = _todays_contestant(cfg) if today else None
+    also = recipe_contestant(cfg) if today else None
     result = bench(cfg, batch_size, repeats, steps, nanogpt, device, also)
     result.save(out)
     figure = plot_bench(result)
