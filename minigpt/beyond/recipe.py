@@ -442,7 +442,7 @@ def choose_settings(
 # %% ../../nbs/beyond/recipe.ipynb #bf000051
 def recipe_contestant(
     cfg:GPTConfig, # of the model that it runs against
-)->dict: # for `bench`: name → fields of its job
+)->dict: # name → fields of its job
     "Today's recipe with at most the parameters of a model, for the benchmark"
     shape = shape_within(sum(param_counts(cfg).values()), cfg.vocab_size, cfg.n_positions)
     return {"today's recipe": dict(model=shape, settings=RECIPE, needs='minigpt.beyond.recipe')}
