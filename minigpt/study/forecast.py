@@ -395,8 +395,8 @@ def full_size_table(
             said = f'{math.exp(fit_law(below.tokens, below.loss).loss(target)):.1f} (unknown)'
         outcome = rungs.perplexity[rungs.blocks == full]
         reported = REPORTED.val_perplexity.get(name)
-        rows.append({'Experiment': label(name), 'Sizes below': str(len(below)),
-                     'Times the largest': f'{full/below.blocks.max():,.1f}',
+        rows.append({'Experiment': label(name), 'Sizes fitted': str(len(below)),
+                     'Full size ÷ largest of them': f'{full/below.blocks.max():,.1f}',
                      FORECAST: said,
                      'Outcome': f'{outcome.iloc[0]:.1f}' if len(outcome) else 'not trained',
                      'The assignment, on other text': f'{reported:.2f}' if reported else 'not given'})
