@@ -17,10 +17,11 @@ import pandas as pd
 from .beyond.recipe import todays_recipe
 from .data import Blocks
 from .engine.files import write_json
+from .engine.hardware import training_minutes
 from .engine.run import train_run
 from .engine.trainer import EngineConfig
-from .model import GPTConfig, flops_per_token
-from .train import Run, TrainConfig, defaults, eval_steps
+from .model import GPTConfig
+from .train import Run, TrainConfig, defaults
 
 # %% ../nbs/03_experiments.ipynb #922b19a9
 @dataclass(frozen=True)
@@ -64,10 +65,17 @@ EXPERIMENTS = {e.name: e for e in (
     Experiment('exp3', 'Larger embed', {'n_embd': 2}),
     Experiment('exp4', 'Fewer layers', {'n_layer': .5}),
     Experiment('exp5', 'Larger batch', {'batch_size': 2}),
-    Experiment('exp6', "Today's recipe", group='recipe', build=todays_recipe))}
+    Experiment('exp6', "Today's recipe", group='recipe', build=todays_recipe),
+    Experiment('wish-epochs5', '5 epochs', {}, {'epochs': 5}, 'wishes'),
+    Experiment('wish-cosine', 'Warm-up and cosine', {}, {'schedule': 'cosine', 'warmup': .05}, 'wishes'),
+    Experiment('wish-layers3', '3 layers', {}, {'n_layer': 3}, 'wishes'),
+    Experiment('wish-layers4', '4 layers', {}, {'n_layer': 4}, 'wishes'),
+    Experiment('wish-width4', 'Four times the width', {'n_embd': 4}, {}, 'wishes'),
+    Experiment('wish-dropout0', 'No dropout', {}, {'dropout': 0.}, 'wishes'),
+    Experiment('wish-dropout20', 'Dropout 0.2', {}, {'dropout': .2}, 'wishes'))}
 
 OKABE_ITO = '#0072B2', '#E69F00', '#009E73', '#CC79A7', '#D55E00', '#56B4E9'  # for colour-blind eyes
-COLORS = dict(zip(EXPERIMENTS, OKABE_ITO))
+COLORS = dict(zip(EXPERIMENTS, OKABE_ITO))  # of those that are drawn beside each other
 SETTINGS = 'n_embd', 'n_layer', 'n_head', 'lr', 'batch_size'  # in the assignment's table of experiments
 
 def settings_of(
@@ -130,7 +138,7 @@ def load_runs(
 )->pd.DataFrame: # one row per finished run, by experiment and seed
     "The table of a study"
     finished = [path.parent for path in Path(folder).glob('*/seed*/metrics.json')]
-    rows = [row(Run(path)) for path in finished if path.parent.name in EXPERIMENTS]
+    rows = [row(Run(path)) for path in finished if path.parent.name in EXPERIMENTS and path.name[4:].isdigit()]
     if not rows:
         raise ValueError(f'{folder} holds no finished run of an experiment: run minigpt_experiments, '
                          'or name another folder.')
@@ -157,11 +165,16 @@ def run_experiments(
     base = defaults(blocks, EngineConfig)
     unknown = sorted(set(changes) - {f.name for config in base for f in fields(config)})
     if unknown:
-        raise ValueError(f'Unknown setting {", ".join(unknown)}.')
+        known = ', '.join(f.name for config in base for f in fields(config))
+        raise ValueError(f'Unknown setting {", ".join(unknown)}: choose from {known}.')
+    if len(seeds) == 0:
+        raise ValueError('seeds is empty: name at least one.')
+    if resume and not Path(backup).is_dir():
+        print(f'There is no backup in {backup} yet, so all runs begin anew.')
     base = with_settings(base, changes)
     name = study_folder(blocks, changes.get('train_blocks'))
     chosen = experiments_named(experiments)
-    failed = {}
+    failed = []
     for seed in seeds:
         for experiment in chosen:
             path = Path(name)/experiment.name/f'seed{seed}'
@@ -170,13 +183,12 @@ def run_experiments(
                 model_cfg, cfg = experiment.configs(*with_settings(base, dict(seed=seed)))
                 train_run(model_cfg, blocks, cfg, Path(out)/path, experiment.name, backup=copy,
                           resume=copy if resume and copy.exists() else None)
+                write_json(Path(out)/name/'corpus.json', blocks.meta)  # so that what is there can be reported
             except (ValueError, RuntimeError, OSError) as error:
-                failed[f'{experiment.name} seed {seed}'] = error
+                print(f'{experiment.name} seed {seed} failed: {error}')
+                failed.append(error)
     if len(failed) == len(chosen)*len(seeds):
-        raise ValueError(f'Every run failed; the first said: {next(iter(failed.values()))}')
-    for run, error in failed.items():
-        print(f'{run} failed: {error}')
-    write_json(Path(out)/name/'corpus.json', blocks.meta)
+        raise ValueError(f'Every run failed; the first said: {failed[0]}')
     return load_runs(Path(out)/name)
 
 # %% ../nbs/03_experiments.ipynb #a6316642
@@ -188,13 +200,6 @@ def forecast(
     cfg=TrainConfig() # its training
 )->pd.Series: # minutes of each experiment, with one seed
     "How long the experiments take, by their arithmetic"
-    minutes = {}
-    for experiment in experiments_named():
-        model, training = experiment.configs(model_cfg, cfg)
-        n_steps = training.epochs*math.ceil(n_train/training.batch_size)
-        samples = len(eval_steps(n_steps, training.eval_every))
-        sampled = samples*min(n_valid, training.eval_batches*training.batch_size)
-        forward_passes = training.epochs*(3*n_train + n_valid) + sampled  # of a block
-        flops = sum(flops_per_token(model).values())*model.n_positions
-        minutes[experiment.name] = forward_passes*flops/rate/60
-    return pd.Series(minutes)
+    return pd.Series({
+        experiment.name: training_minutes(n_train, n_valid, rate, *experiment.configs(model_cfg, cfg))
+        for experiment in experiments_named()})

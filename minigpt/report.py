@@ -42,8 +42,8 @@ from .study.tables import (attention_table, beside_counting, neighbour_table, ot
                                   packing_table, power_table, receipt_table, sizes, table_numbers,
                                   verdict_table)
 from .study.wishes import wishes_tried
-from .study.words import (against, changes, counted, interval, label, listed, printed,
-                                 settings_line, span)
+from .study.words import (against, changes, counted, interval, label, listed, optimizer_words,
+                                 printed, settings_line, span)
 
 # %% ../nbs/04_report.ipynb #0ad1e30a
 NUMBER = re.compile(r'[-+–]?[\d.]+') # at the start of a cell
@@ -85,8 +85,8 @@ ASSIGNMENT_BLOCKS = sum(REPORTED_DATA['blocks'].values())
 
 def authorship()->dict: # title, subtitle, author
     "Who wrote the report, and what it is called, from `settings.ini` beside the package"
-    ini = ConfigParser(delimiters=['='])
-    ini.read(Path(minigpt.__file__).parents[1]/'settings.ini', encoding='utf-8')
+    ini = ConfigParser(delimiters=['='], interpolation=None)
+    ini.read(Path(minigpt.__file__).parents[1]/'settings.ini', encoding='utf-8-sig')
     own = ini['DEFAULT']
     if own.get('lib_name') == 'minigpt':
         keys = dict(title='work_title', subtitle='work_subtitle', author='author')
@@ -196,7 +196,7 @@ def noise_sentence(
     return str(section(seed_noise, study))
 
 # Settings that stand elsewhere in the report, or differ between runs
-SAID_ELSEWHERE = ('epochs', 'minutes', 'lr', 'batch_size', 'seed', 'device', 'dtype')
+SAID_ELSEWHERE = ('optimizer', 'epochs', 'minutes', 'lr', 'batch_size', 'seed', 'device', 'dtype')
 
 def training(study:Study)->dict: # values for the template
     "Section 3: how the models were trained, and how they ended"
@@ -209,7 +209,7 @@ def training(study:Study)->dict: # values for the template
     return dict(
         experiments=counted(len(study.means), 'experiment'),
         of_baseline=study.baseline.name == 'exp1' and len(study.means) > 1,
-        length=length, shared=', '.join(f'{k}={v}' for k, v in said.items()),
+        length=length, optimizer=optimizer_words(settings), shared=', '.join(f'{k}={v}' for k, v in said.items()),
         samples=study.dynamics.samples[0], eval_batches=settings['eval_batches'],
         device=hardware['name'], dtype=hardware['dtype'], why=hardware['why'], later=later,
         corpus=config['corpus']['name'], ranking=beside_counting(study), verdicts=verdict_table(study),
@@ -471,6 +471,9 @@ def keep(
     study = results if isinstance(results, Study) else Study(results)
     dest = Path(dest)
     runs = [*study.df.path, *study.others.path]
+    there = dest/'corpus.json'
+    if there.is_file() and study.passport['fingerprint'] not in there.read_text(encoding='utf-8'):
+        raise ValueError(f'{dest} holds another study, or another file of that name: choose another folder.')
     files = [study.path/'corpus.json'] + [Path(run)/name for run in runs for name in KEPT]
     files += [Path(run)/MANIFEST for run in runs if (Path(run)/MANIFEST).exists()]
     files += [study.path/name for name in KEPT_BESIDE if (study.path/name).exists()]

@@ -305,7 +305,9 @@ BRANCHES = (
     Change('constant', 'the rate does not fall', dict(schedule='constant')),
     Change('cosine', 'cosine to a tenth', dict(schedule='cosine')),
     Change('half-rate', 'half the rate', dict(lr=RECIPE['lr']/2)),
-    Change('double-rate', 'twice the rate', dict(lr=RECIPE['lr']*2)))
+    Change('double-rate', 'twice the rate', dict(lr=RECIPE['lr']*2)),
+    Change('adamw-warmup', 'AdamW at a quarter of the rate, warm-up of a fifth',
+           dict(optimizer='adamw', lr=RECIPE['lr']/4, warmup=.2)))
 
 def exp3_with(
     lr:float, # AdamW's learning rate
@@ -339,20 +341,26 @@ def ladder_of_changes(
     folder.mkdir(parents=True, exist_ok=True)
     settings = {**exp3_settings(blocks), **settings}
     exp3 = settings
-    plan = []
-    for change in ladder(blocks):
+    plan = []  # of (change, where it is made, place of what it changes, settings)
+    for place, change in enumerate(ladder(blocks)):
         settings = {**settings, **change.settings}
-        plan.append((change, 'ladder', settings))
+        plan.append((change, 'ladder', place - 1 if place else None, settings))
+    end = len(plan) - 1
     for change in BRANCHES:
-        plan.append((change, 'branch', {**settings, **change.settings}))
-    plan.append((SETTINGS_ALONE, 'beginning', {**exp3, **SETTINGS_ALONE.settings}))
+        plan.append((change, 'branch', end, {**settings, **change.settings}))
+    plan.append((SETTINGS_ALONE, 'beginning', 0, {**exp3, **SETTINGS_ALONE.settings}))
+    known = [change.name for change, *_ in plan]
+    for name in names:
+        if name not in known:
+            raise ValueError(f'Unknown change {name!r}: choose from {", ".join(known)}.')
     for seed in seeds:
-        for place, (change, where, chosen) in enumerate(plan):
+        for place, (change, where, before, chosen) in enumerate(plan):
             if names and change.name not in names:
                 continue
             model_cfg, cfg = settings_to_configs({**chosen, 'seed': seed})
-            about = dict(name=change.name, title=change.title, place=place, where=where, kind=model_cfg.kind,
-                         fingerprint=blocks.fingerprint, model=asdict(model_cfg), train=asdict(cfg))
+            about = dict(name=change.name, title=change.title, place=place, where=where, before=before,
+                         kind=model_cfg.kind, fingerprint=blocks.fingerprint,
+                         model=asdict(model_cfg), train=asdict(cfg))
             _trial_once(folder/f'{change.name}-seed{seed}.json', about, lambda: trial(model_cfg, blocks, cfg))
     return folder
 
@@ -373,20 +381,22 @@ def changes_table(
     if not results:
         raise ValueError(f'{folder} holds no results: run ladder_of_changes, or name another folder.')
     trials = pd.DataFrame(results).assign(seed=[r['train']['seed'] for r in results])
+    if 'before' not in trials:
+        raise ValueError(f'{folder} holds choices and no changes of a ladder: name the folder of one.')
+    twice = trials[trials.duplicated(['place', 'seed'])]
+    if len(twice):
+        raise ValueError(f'{folder} holds two results of {twice.name.iloc[0]} with seed {twice.seed.iloc[0]}, '
+                         'or of another change in its place: leave one out.')
     losses = trials.pivot(index='place', columns='seed', values='val_loss')
     by_place = trials.groupby('place')
     rows = by_place[['name', 'title', 'where', 'n_params']].first()
-    end = rows.index[rows['where'] == 'ladder'].max()
-    before = [dict(ladder=max(place - 1, 0), branch=end, beginning=0)[where]
-              for place, where in rows['where'].items()]
+    before = by_place.before.first()  # none for the first, and there may be no result of another
     gains = losses.reindex(before).set_axis(rows.index) - losses  # the same seed, before and after
-    gains.iloc[0] = math.nan  # nothing stands before the first
     n_pairs = gains.count(axis=1)
     reach = t.ppf(.975, n_pairs - 1)*gains.std(axis=1)/np.sqrt(n_pairs)  # of a 95 % interval
     gain = gains.mean(axis=1)
     cost = by_place.processor_seconds.mean()
     cost_before = cost.reindex(before).set_axis(rows.index)
-    cost_before.iloc[0] = math.nan
     return rows.assign(seeds=losses.count(axis=1), perplexity=np.exp(losses.mean(axis=1)),
                        gain=gain, low=gain - reach, high=gain + reach,
                        cost=cost, more_time=cost/cost_before - 1)

@@ -8,7 +8,7 @@ __all__ = ['check_options', 'command', 'minigpt_data', 'minigpt_train', 'minigpt
 
 # %% ../../nbs/share/commands.ipynb #1f57043b
 import argparse, inspect, os, re, sys, tempfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import wraps
 from pathlib import Path
 
@@ -190,6 +190,19 @@ def _one_experiment(name):
         raise ValueError(f'experiment is {name!r}, which are several ({several}): name one of them.')
     return found[0]
 
+def _check_effect(experiment, configs, asked):
+    "Raise for the first of some settings that changes nothing, as an experiment has its own"
+    from minigpt.engine.trainer import EngineConfig
+    from minigpt.experiments import with_settings
+    from minigpt.model import GPTConfig
+    usual = {**asdict(GPTConfig()), **asdict(EngineConfig()), 'n_head': 1}
+    for name, value in asked.items():
+        if value == usual[name]:
+            continue
+        if experiment.configs(*configs) == experiment.configs(*with_settings(configs, {name: usual[name]})):
+            raise ValueError(f'{name} is {value}, which changes nothing in {experiment.name}: it has its own. '
+                             'Leave the option out.')
+
 # %% ../../nbs/share/commands.ipynb #f4c7071a
 @command
 def minigpt_train(
@@ -232,12 +245,15 @@ def minigpt_train(
     from minigpt.engine.run import train_run
     from minigpt.engine.sources import own_training
     from minigpt.engine.trainer import EngineConfig, processes
-    from minigpt.experiments import study_folder
+    from minigpt.experiments import EXPERIMENTS, study_folder
     from minigpt.study.dynamics import left_out_steps
     from minigpt.train import defaults
     named = _one_experiment(experiment) if experiment else None
     if named and name == 'custom':
         name = named.name
+    if name in EXPERIMENTS and not (named and name == named.name):
+        raise ValueError(f'name is {name!r}, where the runs of that experiment lie: '
+                         f'choose another name, or train it with --experiment {name}.')
     settings = dict(epochs=2 if epochs is None else epochs, lr=lr, schedule=schedule, warmup=warmup,
                     minutes=minutes, train_blocks=train_blocks, valid_blocks=valid_blocks,
                     seed=seed, device=device, dtype=dtype, compile=compile)
@@ -256,6 +272,11 @@ def minigpt_train(
         settings.update(own_training(chosen, settings['batch_size'], epochs, minutes, say))
         cfg = replace(cfg, **settings)
         if named:
+            given = dict(dropout=dropout, n_head=n_head, epochs=epochs, batch_size=batch_size,
+                         lr=lr, schedule=schedule, warmup=warmup)
+            options = inspect.signature(minigpt_train).parameters
+            asked = {key: value for key, value in given.items() if value != options[key].default}
+            _check_effect(named, (model_cfg, cfg), asked)
             model_cfg, cfg = named.configs(model_cfg, cfg)
         folder = Path(out)/study_folder(blocks, train_blocks)/name/f'seed{seed}'
         run = train_run(model_cfg, blocks, cfg, folder, name, backup, resume, save_minutes)
@@ -463,7 +484,7 @@ def minigpt_experiments(
     for sentence in foretell(out, blocks, experiments, **limits):
         print(sentence)  # before the runs, from smaller sizes of the same text
     df = run_experiments(blocks, experiments, seed_numbers, out, backup, resume, **limits)
-    if 'wishes' in experiments.split(','):
+    if 'wishes' in [name.strip() for name in experiments.split(',')]:
         ways = _both_packings(corpus, max_blocks, own)
         _compare_packings(blocks, ways, seed_numbers, out, data, hub_root, backup, resume, **limits)
     like = _first_with(limits, df.path)

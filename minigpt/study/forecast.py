@@ -129,8 +129,9 @@ def _apart_from_size(config):
     return {name: value for name, value in settings.items() if name not in RUNG_ONLY}
 
 def _runs_of(experiment, study):
-    "The finished runs of an experiment in the folder of a study"
-    return [Run(path.parent) for path in sorted(Path(study).glob(f'{experiment}/seed*/metrics.json'))]
+    "The finished runs of an experiment in the folder of a study, a copy such as seed0-old left out"
+    finished = [path.parent for path in sorted(Path(study).glob(f'{experiment}/seed*/metrics.json'))]
+    return [Run(folder) for folder in finished if folder.name[4:].isdigit()]
 
 def _has_begun(experiment, study):
     "Does the folder of a study hold a run of an experiment, finished or not?"
@@ -147,7 +148,7 @@ def ladder_of_sizes(
     for study in sorted(Path(folder).glob(f'{corpus}*')):
         size = study.name[len(corpus):]
         if size and not (size[0] == '-' and size[1:].isdigit()): continue
-        runs = _runs_of(experiment, study)
+        runs = [run for run in _runs_of(experiment, study) if not run.config['train'].get('minutes')]
         if not runs: continue
         losses = np.array([run.metrics['val_loss'] for run in runs])
         tokens = runs[0].metrics['tokens']/runs[0].config['train']['epochs']
@@ -165,6 +166,10 @@ def ladder_of_sizes(
     if not matching:
         raise ValueError(f'{folder} holds no finished run of {experiment} on {corpus} that could be a rung.')
     return pd.DataFrame(matching).drop(columns='same')
+
+def _has_curve(rungs):
+    "Are there sizes enough for a curve?"
+    return rungs.tokens.nunique() >= FEWEST
 
 def _tokens_in(blocks, rungs):
     "The tokens of so many blocks of the text of a ladder"
@@ -198,9 +203,9 @@ def write_forecast(
     rungs = ladder_of_sizes(folder, corpus, experiment, like)
     below = rungs[rungs.blocks < blocks]
     if noise is None: noise = noise_between_runs([below])
+    law = fit_law(below.tokens, below.loss)
     target = _tokens_in(blocks, below)
     expected = forecast_loss(below.tokens, below.loss, target, noise, below.seeds, draws)
-    law = fit_law(below.tokens, below.loss)
     told[experiment] = dict(blocks=blocks, law=law._asdict(), **expected._asdict(),
                             rungs=below[['study', 'blocks', 'loss', 'seeds']].to_dict('records'))
     path.mkdir(parents=True, exist_ok=True)
@@ -302,7 +307,7 @@ def foretell(
         below[name] = rungs[rungs.blocks < n_train]
     sentences = []
     for name in (experiment.name for experiment in experiments_named(experiments)):
-        if len(below.get(name, ())) < FEWEST or _has_begun(name, Path(out, study)):
+        if name not in below or not _has_curve(below[name]) or _has_begun(name, Path(out, study)):
             continue
         noise = noise_of(name, below)
         if not noise.free:
@@ -385,7 +390,7 @@ def full_size_table(
     rows = []
     for name, rungs in ladders.items():
         below = rungs[rungs.blocks < full]
-        if len(below) < FEWEST: continue
+        if not _has_curve(below): continue
         noise = noise_of(name, ladders)
         target = _tokens_in(full, below)
         if noise.free:
@@ -428,7 +433,7 @@ def more_text(study)->dict: # values for the template
         target=f'{REPORTED_DATA["train"]:,}',
         validated=f'{study.size[1] or held_out:,}',
         outcomes=len(outcomes), inside=int((outcomes == 'yes').sum()),
-        enough=rungs.Experiment.value_counts().max() >= FEWEST,
+        enough=any(_has_curve(ladder) for ladder in _ladders(study).values()),
         tables_before=wish_table(study) is not None)
 
 def plot_sizes(
@@ -441,7 +446,7 @@ def plot_sizes(
     for name, rungs in _ladders(study).items():
         color = COLORS.get(name, INK)
         plot_ladder(ax, rungs, color=color, label=label(name))
-        if len(rungs) >= FEWEST:
+        if _has_curve(rungs):
             until = max(rungs.blocks.max(), REPORTED_DATA['train'] if study.beside_assignment else 0)
             draw_law(ax, rungs, fit_law(rungs.tokens, rungs.loss), until, color)
         for told in _forecasts_of(study, name, rungs).values():

@@ -19,28 +19,16 @@ from ..data import Blocks, Corpus, read_batches
 from ..engine.corpus import build_corpus
 from ..engine.evaluate import evaluate
 from ..engine.files import write_json
+from ..engine.hardware import training_minutes
 from ..engine.seals import Each, open_export, read_part
 from ..engine.trainer import EngineConfig
-from ..experiments import (
-    EXPERIMENTS, Experiment, experiments_named, forecast, run_experiments, study_folder)
+from ..experiments import experiments_named, run_experiments, study_folder
 from .statistics import ALPHA, compare, found_by_pooling, holm, verdict_of_pairs
 from .words import counted, interval, label, listed
 from ..train import Run
 
 # %% ../../nbs/study/wishes.ipynb #71d268d9
-def _wish(name, title, scale=None, **values):
-    "An experiment of this group"
-    return Experiment(f'wish-{name}', title, scale=scale or {}, values=values, group='wishes')
-
-WISHES = {wish.name: wish for wish in (
-    _wish('epochs5', '5 epochs', epochs=5),
-    _wish('cosine', 'Warm-up and cosine', schedule='cosine', warmup=.05),
-    _wish('layers3', '3 layers', n_layer=3),
-    _wish('layers4', '4 layers', n_layer=4),
-    _wish('width4', 'Four times the width', {'n_embd': 4}),
-    _wish('dropout0', 'No dropout', dropout=0.),
-    _wish('dropout20', 'Dropout 0.2', dropout=.2))}
-EXPERIMENTS.update(WISHES)
+WISHES = {wish.name: wish for wish in experiments_named('wishes')}
 
 # %% ../../nbs/study/wishes.ipynb #dfe626da
 def with_baseline(
@@ -214,7 +202,7 @@ def _minutes(study, left):
     train_blocks, valid_blocks = study.size
     sizes = train_blocks or split['train'], valid_blocks or split['valid']
     cfg = EngineConfig(**study.run('exp1').config['train'])
-    def work(model_cfg, cfg): return forecast(*sizes, 1., model_cfg, cfg)['exp1']
+    def work(model_cfg, cfg): return training_minutes(*sizes, 1., model_cfg, cfg)
     usual = work(study.shape, cfg)
     shares = [work(*wish.configs(study.shape, cfg))/usual if wish else 1. for title, wish in left]
     return sum(shares)*study.baseline.seconds/60
