@@ -395,7 +395,7 @@ def observations(study:Study)->dict: # values for the template
         findings=findings(study), against_bigram=bigram_words(study), **challenges(study),
         receipts=receipt_table(study), longer=longer_training(study),
         combine=listed(helped) if len(helped) > 1 else '', repeat=study.noise is None,
-        constant=schedule == 'constant')
+        constant=schedule == 'constant' and 'wish-cosine' not in set(study.others.experiment))
 
 def conclusion(study:Study)->dict: # values for the template
     "Section 6: what can be said"

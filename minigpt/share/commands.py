@@ -481,7 +481,7 @@ def minigpt_experiments(
     batch_size = _check_size(blocks, train_blocks, valid_blocks)
     training = own_training(blocks.limited(train_blocks, valid_blocks), batch_size, epochs, minutes)
     limits = dict(training, minutes=minutes, train_blocks=train_blocks, valid_blocks=valid_blocks)
-    for sentence in foretell(out, blocks, experiments, **limits):
+    for sentence in foretell(out, blocks, experiments, backup=backup, **limits):
         print(sentence)  # before the runs, from smaller sizes of the same text
     df = run_experiments(blocks, experiments, seed_numbers, out, backup, resume, **limits)
     if 'wishes' in [name.strip() for name in experiments.split(',')]:

@@ -144,8 +144,8 @@ def _packing_row(result):
     wish, usual = (pd.Series(result['ways'][way]['bits_per_byte']) for way in ('stream', 'document'))
     differences = (wish - usual).dropna()
     pairs = len(differences)
-    row = dict(title=PACKING_TITLE, seeds=len(wish), bits_per_byte=wish.mean(), pairs=pairs,
-               difference=differences.mean())
+    row = dict(title=PACKING_TITLE, seeds=len(wish), bits_per_byte=wish.mean(), usual=usual.mean(),
+               pairs=pairs, difference=differences.mean())
     if pairs > 1:
         test = stats.ttest_1samp(differences, 0)
         low, high = test.confidence_interval(1 - ALPHA)
@@ -169,7 +169,7 @@ def wishes_compared(
         compared.append(pd.DataFrame([_packing_row(packing)], index=['packing']))
     if not compared: return pd.DataFrame()
     table = pd.concat(compared).reindex(columns=[
-        'title', 'seeds', 'pairs', 'perplexity', 'bits_per_byte', 'difference',
+        'title', 'seeds', 'pairs', 'perplexity', 'bits_per_byte', 'usual', 'difference',
         'difference_low', 'difference_high', 'p', 'p_own', 'verdict'])
     table['p_holm'] = holm(table.p.to_numpy())
     table['verdict'] = [verdict_of_pairs(r.pairs, r.difference, r.p_holm) for r in table.itertuples()]
@@ -227,8 +227,9 @@ def wish_table(
             'Wish': row.title, 'Seeds': str(row.seeds),
             'Perplexity': '' if packing else f'{row.perplexity:.2f}',
             'Bits per byte': f'{row.bits_per_byte:.3f}' + (
-                f' (document: {row.bits_per_byte - row.difference:.3f})' if packing else ''),
-            'Less the baseline': f'{row.difference:+.3f}' + (' bits per byte' if packing else ''),
+                f' (document: {row.usual:.3f})' if packing else ''),
+            'Less the baseline': (f'{row.difference:+.3f}' + (' bits per byte' if packing else '')
+                                  if row.pairs else ''),
             '95 % interval': interval(row, 'difference', '+.3f'),
             'Verdict': row.verdict})
     return pd.DataFrame(rows)
