@@ -116,8 +116,9 @@ def heading(study:Study)->dict: # values for the template
     seeds = [str(k) for k in sorted(study.df.seed.unique())]
     used = [machine for run in study.runs for machine in run.machines] # several, if resumed elsewhere
     machines = {f'{machine["name"]} ({machine["dtype"]})' for machine in used}
+    who = authorship()
     return dict(
-        **authorship(), nameless=authorship()['author'].startswith('['),
+        **who, nameless=who['author'].startswith('['),
         notes=notes(study), cautions=study.cautions, runs=counted(len(study.df), 'run'),
         experiments=counted(len(study.means), 'experiment'),
         seeds=('seeds ' if len(seeds) > 1 else 'seed ') + listed(seeds),

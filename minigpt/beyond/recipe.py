@@ -59,13 +59,17 @@ class MuonAdamW(torch.optim.Optimizer):
             part.param_groups = [group]
             part.state = self.state
 
-    def load_state_dict(self, state_dict):
+    def load_state_dict(self,
+        state_dict:dict, # of another optimizer of this kind
+    ):
         "Go on from what `state_dict` gave"
         super().load_state_dict(state_dict)
         self.hand_down()
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self,
+        closure=None, # of no use here: the gradients are there
+    ):
         "One step of both; none where the trainer has found numbers that are not finite"
         found = getattr(self, 'found_inf', None)
         if found is not None and found:

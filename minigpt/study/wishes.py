@@ -207,7 +207,9 @@ def _minutes(study, left):
     shares = [work(*wish.configs(study.shape, cfg))/usual if wish else 1. for title, wish in left]
     return sum(shares)*study.baseline.seconds/60
 
-def time_words(minutes:float)->str:
+def time_words(
+    minutes:float, # of a training
+)->str: # in hours, where they are many
     "A time, roughly"
     return f'{minutes/60:.1f} hours' if minutes > 120 else counted(max(1, round(minutes)), 'minute')
 
