@@ -187,7 +187,7 @@ def judged(
     run:Run, # finished
     band:dict, # its band, as band_of finds it
 )->str: # one sentence to three
-    "Is the curve of a run normal? Its band says so"
+    "What its band says of the curve of a run"
     references = f'the {band["seeds"]} reference runs'
     end = run.metrics['val_loss']
     mean, half = band['final']
@@ -220,7 +220,7 @@ def judge(
     run:Run, # finished
     bands=BANDS, # a file of bands
 )->str: # one sentence to three
-    "Is the curve of a run normal? Or why it is not known"
+    "Is the curve of a run normal?"
     try: band = band_of(run, bands)
     except NoBand as e: return str(e)
     return judged(run, band)
