@@ -10,7 +10,7 @@ __all__ = ['SIXTH', 'RIVAL', 'BEGIN', 'DIFFERENT', 'has_sixth', 'against_rival',
 import pandas as pd
 
 from ..engine.seals import what_decides
-from .bands import NoBand, band_of, judge
+from .bands import NoBand, band_of, judged
 from .statistics import compare, mean_losses
 from .words import against, interval, label, optimizer_words
 
@@ -95,9 +95,9 @@ def band_judged(
     run, # a Run
 )->str: # empty where there is no band for it
     "What the band of the reference runs says of a run"
-    try: band_of(run)
+    try: band = band_of(run)
     except NoBand: return ''
-    return judge(run)
+    return judged(run, band)
 
 def same_tokens(
     study, # a Study with runs of the recipe

@@ -15,7 +15,7 @@ import pandas as pd
 from ..experiments import EXPERIMENTS, REPORTED, experiments_named
 from .dynamics import sampled_losses
 from .statistics import compare, rows_of
-from .words import counted
+from .words import counted, interval
 from ..train import Run
 
 # %% ../../nbs/study/claims.ipynb #b5b6134b
@@ -56,10 +56,9 @@ def _in_words(r): # a row of compare
     "A difference to the baseline, with its interval and what may be said of it"
     if math.isnan(r.difference):
         return f'{r.title} cannot be compared: it has no seed in common with the baseline'
-    interval = ''
-    if math.isfinite(r.difference_low):
-        interval = f', 95 % interval {r.difference_low:+.3f} to {r.difference_high:+.3f}'
-    return f'{r.title} differs by {r.difference:+.3f} nats per token{interval} ({r.verdict})'
+    known = interval(r, 'difference', '+.3f')
+    where = '' if known == 'unknown' else f', 95 % interval {known}'
+    return f'{r.title} differs by {r.difference:+.3f} nats per token{where} ({r.verdict})'
 
 def _nats(difference): # NaN where two experiments have no seed in common
     "A difference in nats per token"
@@ -149,6 +148,7 @@ def _fewer_updates_judge(df):
             return ours, CANNOT_BE_TOLD
         halfway.loc[i, 'val_loss'] = by_epoch[len(by_epoch)//2 - 1]
     equal_updates = compare(halfway).loc['exp5']
+    if equal_updates.pairs == 0: return f'At equal epochs {_in_words(equal_epochs)}.', CANNOT_BE_TOLD
     halfway_gap = _nats(equal_updates.difference)
     ours = (f'At equal epochs {_in_words(equal_epochs)}; against the baseline after half of its '
             f'epochs, at equal updates, it differs by {halfway_gap} ({equal_updates.verdict}).')

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ..engine.inside import drawable
-from ..experiments import COLORS, EXPERIMENTS
+from ..experiments import EXPERIMENTS
+from .words import color_of
 from ..train import Run
 
 # %% ../../nbs/study/parts.ipynb #bcf5da43
@@ -36,6 +37,7 @@ def _losses_by_group(run, by): # row of the table of runs -> one row per group
 def _all_losses_by_group(df, by): # -> one row per run and group
     "The losses of all runs in every group, if they were measured on the same tokens"
     if by not in _WAYS: raise ValueError(f'A loss is taken apart by {", ".join(_WAYS)}, not by {by!r}.')
+    if df.empty: raise ValueError('The table has no run, so there is no loss to take apart: add some.')
     tables = [_losses_by_group(run, by) for run in df.itertuples()]
     for path, t in zip(df.path, tables):
         if not t.tokens.equals(tables[0].tokens):
@@ -58,6 +60,15 @@ def apart(
     return pd.concat([share, groups[_COUNTING].first(), models], axis=1)
 
 # %% ../../nbs/study/parts.ipynb #af84caaf
+def _common_seeds(df, name, baseline): # -> set
+    "The seeds with which both of two experiments were trained"
+    there = df.experiment.unique()
+    for wanted in (name, baseline):
+        if wanted not in there:
+            raise ValueError(f'The table has no run of {wanted}: choose from {", ".join(there)}.')
+    ours, theirs = (set(df.seed[df.experiment == one]) for one in (name, baseline))
+    return ours & theirs
+
 def gain(
     df:pd.DataFrame, # one row per run, as load_runs returns it
     name:str, # an experiment
@@ -65,15 +76,11 @@ def gain(
     baseline:str='exp1' # what it is compared with
 )->pd.DataFrame: # one row per group: share, difference, error, contribution, of_whole; nats per token
     "How much each group contributes to the difference between two experiments"
-    there = df.experiment.unique()
-    for wanted in (name, baseline):
-        if wanted not in there:
-            raise ValueError(f'The table has no run of {wanted}: choose from {", ".join(there)}.')
+    if not _common_seeds(df, name, baseline):
+        raise ValueError(f'{name} and {baseline} have no seed in common: their runs cannot be paired.')
     t = _all_losses_by_group(df[df.experiment.isin([name, baseline])], by)
     losses = t.pivot_table(index=by, columns=['experiment', 'seed'], values='model', sort=False)
     pairs = (losses[name] - losses[baseline]).dropna(axis=1)  # (groups, seeds that both have)
-    if pairs.empty:
-        raise ValueError(f'{name} and {baseline} have no seed in common: their runs cannot be paired.')
     tokens = t.groupby(by, sort=False).tokens.first().reindex(pairs.index)
     share = tokens/tokens.sum()
     difference = pairs.mean(axis=1)
@@ -99,7 +106,7 @@ def plot_apart(
         ax.plot(x, t.unigram, color=ink, ls=(0, (4, 3)), lw=1.2, label='unigram model')
         ax.plot(x, t.bigram, color=ink, ls=':', lw=1.2, label='bigram model')
         for name in names:
-            ax.plot(x, t[name], 'o-', ms=3.5, lw=1.3, color=COLORS[name], label=EXPERIMENTS[name].title)
+            ax.plot(x, t[name], 'o-', ms=3.5, lw=1.3, color=color_of(name), label=EXPERIMENTS[name].title)
         ax.set_xticks(x, t.index, rotation=45 if by == 'position' else 0, fontsize='small')
         ax.set_ylabel('loss (nats per token)')
     axs[0].set(xlabel='position of the predicted token in its block', title='By position')
@@ -124,7 +131,7 @@ def plot_gain(
     for ax, (by, t) in zip(axs, tables.items()):
         rows = range(len(t))
         error = (t.share*t.error).fillna(0)  # one pair has none
-        ax.barh(rows, t.contribution, xerr=error, color=COLORS[name], height=.65,
+        ax.barh(rows, t.contribution, xerr=error, color=color_of(name), height=.65,
                 error_kw=dict(lw=1, ecolor=ink))
         ax.axvline(0, color=ink, lw=1)
         names = [drawable(str(name)) for name in t.index]  # that of a source may be that of a file
@@ -143,8 +150,9 @@ def explain(
     df:pd.DataFrame, # one row per run, as load_runs returns it
     name:str, # an experiment
     baseline:str='exp1', # what it is compared with
-)->list: # of sentences
+)->list: # of sentences; empty where no seed is common to both
     "Where the difference between two experiments comes from"
+    if not _common_seeds(df, name, baseline): return []
     title = EXPERIMENTS[name].title
     base_title = EXPERIMENTS[baseline].title
 

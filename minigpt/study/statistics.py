@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ..experiments import COLORS, EXPERIMENTS, experiments_named
+from ..experiments import EXPERIMENTS, experiments_named
+from .words import color_of
 
 # %% ../../nbs/study/statistics.ipynb #0c0766c7
 def rows_of(
@@ -29,6 +30,11 @@ def rows_of(
 
 # %% ../../nbs/study/statistics.ipynb #bcf5da43
 _TINY = np.finfo(float).tiny # keeps 0/0 from happening where there is no noise at all
+_ROUNDING = 1e-9 # nats per token: a standard deviation below this comes from rounding
+
+def _without_rounding(variance): # of any shape -> the same shape
+    "Variances, with 0 for those that come from rounding"
+    return np.where(variance < _ROUNDING**2, 0, variance)[()]
 
 def _unexplained(
     losses, # (..., runs)
@@ -53,8 +59,8 @@ def _variances(
     within, n_within = _unexplained(runs, by_both)
     parts = (between - within)**2/(n_between - n_within) + within**2/n_within
     satterthwaite = (between**2 + _TINY)/(parts + _TINY/n_between)
-    return dict(within=within/n_within, within_df=n_within,
-                between=between/n_between, between_df=satterthwaite)
+    return dict(within=_without_rounding(within/n_within), within_df=n_within,
+                between=_without_rounding(between/n_between), between_df=satterthwaite)
 
 # %% ../../nbs/study/statistics.ipynb #0672a455
 def _loss_table(df, names=''): # -> experiments × seeds
@@ -96,7 +102,7 @@ def spread(
         within_pairs=v['within']**.5, within_df=v['within_df'],
         between_seeds=v['between']**.5, between_df=v['between_df'],
         shared=max(0, v['between'] - v['within'])**.5,
-        gain=v['between']/max(v['within'], _TINY)))
+        gain=v['between']/max(v['within'], _ROUNDING**2)))
 
 # %% ../../nbs/study/statistics.ipynb #9255f975
 def _p_value(
@@ -139,7 +145,7 @@ def _paired_test(
         df = pairs - 1
         variance = np.nansum((differences - mean[..., None])**2, -1)/df
     error = np.sqrt(variance/pairs)
-    t = mean/np.maximum(error, _TINY)
+    t = mean/np.maximum(error, _ROUNDING)
     return _PairedTest(mean, error, _p_value(t, df), df)
 
 # %% ../../nbs/study/statistics.ipynb #ced4efeb
@@ -240,7 +246,7 @@ def interval_plot(
     ax.axvline(0, color=matplotlib.rcParams['text.color'], lw=1, ls=(0, (4, 3)))
     for i, (name, r) in enumerate(upwards.iterrows()):
         pairs = (table.loc[name] - table.loc[baseline]).dropna()
-        color = COLORS[name]
+        color = color_of(name)
         ax.plot(pairs, [i - .22]*len(pairs), 'o', ms=3.5, mfc='none', color=color)
         ax.plot([r.holm_low, r.holm_high], [i, i], color=color, lw=1.2)
         ax.plot([r.difference_low, r.difference_high], [i, i], color=color, lw=4, solid_capstyle='butt')
@@ -293,6 +299,10 @@ def _rates_of(test, gap): # paired tests of many studies, true difference of the
             'power': share, 'power error': share_error}
 
 # %% ../../nbs/study/statistics.ipynb #e20493de
+def _check_seeds(seeds):
+    "Raise if a study has no pairs to know its noise by"
+    if not seeds >= 2: raise ValueError(f'A test takes two seeds of each experiment or more, not {seeds}.')
+
 def simulate(
     within, # standard deviation within pairs, nats per token
     shared, # standard deviation of what a seed shares
@@ -304,6 +314,7 @@ def simulate(
     rng_seed:int=0, # of the random number generator
 )->pd.DataFrame: # by gap and estimate of the noise: rates and their errors
     "How often the procedure raises a false alarm, and how often it finds a difference"
+    _check_seeds(seeds)
     rows = {}
     for i, gap in enumerate(gaps):
         truth = [0]*(experiments - 1) + [gap]
@@ -313,6 +324,12 @@ def simulate(
     return pd.DataFrame(rows).T.rename_axis(['true difference', 'noise'])
 
 # %% ../../nbs/study/statistics.ipynb #05b7265b
+def _check_noise(within):
+    "Raise if the noise within pairs is not known, or is no more than rounding leaves"
+    if not within >= _ROUNDING:
+        raise ValueError(f'The standard deviation within pairs is {within}: '
+                         'it takes two seeds of two experiments, which differ, to know it.')
+
 def power(
     gap, # true difference, nats per token
     within, # standard deviation within pairs, nats per token
@@ -320,14 +337,18 @@ def power(
     experiments:int=5, # in the study, the baseline among them
 )->float: # a probability
     "The chance that a study finds a difference of this size"
+    _check_seeds(seeds)
+    _check_noise(within)
     df = (experiments - 1)*(seeds - 1)
-    shift = abs(gap)/(within*math.sqrt(2/seeds))
+    shift = min(abs(gap)/(within*math.sqrt(2/seeds)), 1e6)  # any further, and scipy has no number
     limit = critical(ALPHA/(experiments - 1), df)
     right_side = stats.nct.sf(limit, df, shift)
     wrong_side = np.nan_to_num(stats.nct.cdf(-limit, df, shift))  # NaN where it is next to nothing
     return float(right_side + wrong_side)
 
 # %% ../../nbs/study/statistics.ipynb #8c8d85ae
+__MOST_SEEDS = 10**12 # nobody trains as many
+
 def seeds_needed(
     gap, # true difference, nats per token
     within, # standard deviation within pairs, nats per token
@@ -338,12 +359,14 @@ def seeds_needed(
     if not gap: raise ValueError('The gap is 0: no number of seeds tells equal experiments apart.')
     if not math.isfinite(gap):
         raise ValueError(f'The gap is {gap}: give a difference in nats per token.')
-    if not within > 0:
-        raise ValueError(f'The standard deviation within pairs is {within}: '
-                         'it takes two seeds of two experiments, which differ, to know it.')
+    _check_noise(within)
     def enough(seeds): return power(gap, within, seeds, experiments) >= target
     most = 2
-    while not enough(most): most *= 2
+    while not enough(most):
+        most *= 2
+        if most > __MOST_SEEDS:
+            raise ValueError(f'A gap of {gap:g} is too small beside a standard deviation within pairs of '
+                             f'{within:g}: not even {__MOST_SEEDS:,} seeds tell it.')
     return bisect_left(range(most), True, lo=max(2, most//2), key=enough)  # the first that is enough
 
 # %% ../../nbs/study/statistics.ipynb #5eed50a1

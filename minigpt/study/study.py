@@ -70,6 +70,7 @@ def belonging(
     like=None, # folder of the run that they must agree with; None: one that most agree with
 )->tuple: # (the rows that belong together, [(name of a run, why it is left out), …])
     "Runs that agree in all but the seed and what their experiment changes"
+    if df.empty: raise ValueError('The table has no run, so none belong together: add some.')
     settings, decided = zip(*[_of_baseline(Run(path)) for path in df.path])
     five = [s for s, name in zip(settings, df.experiment) if EXPERIMENTS[name].group == 'assignment']
     of_this_text = [s for s in five or settings if fingerprint in (None, s['fingerprint'])]
@@ -146,7 +147,10 @@ class Study:
         name:str, # of an experiment
     )->Run:
         "Its first run"
-        first = self.of(name).iloc[0]
+        rows = self.of(name)
+        if rows.empty:
+            raise ValueError(f'{self.path} has no run of {name} that belongs to the others: train one.')
+        first = rows.iloc[0]
         return Run(first.path) if name in set(self.others.experiment) else self.runs[first.name]
 
     @cached_property
@@ -241,8 +245,8 @@ class Study:
 
     @cached_property
     def power(self):
-        "What a study with this noise sees, by simulation; None where the noise is not known"
-        if self.noise is None: return None
+        "What a study with this noise sees, by simulation; None if unknown, or an experiment has one seed"
+        if self.noise is None or self.means.seeds.min() < 2: return None
         simulated = simulate(self.noise.within_pairs, self.noise.shared,
                              experiments=len(self.means), seeds=self.means.seeds.min())
         return simulated.xs('pooled', level='noise').reset_index()

@@ -15,7 +15,7 @@ import pandas as pd
 from ..engine.inside import heads, visible
 from ..experiments import EXPERIMENTS, REPORTED
 from .beside import has_sixth
-from .words import CHANGED, interval, label
+from .words import CHANGED, interval, label, signed
 
 # %% ../../nbs/study/tables.ipynb #50fbb580
 SIZES = {'Vocabulary': 'vocab_size', 'Embedding dimension (n_embd)': 'n_embd',
@@ -88,14 +88,14 @@ def verdict_table(
             'Seeds': compared.seeds,
             'Bits per byte': f'{study.means.bits_per_byte[name]:.3f}',
             'Nats per token': f'{study.means.val_loss[name]:.3f}',
-            'Less the baseline': f'{compared.difference:+.3f}' if is_new else '',
+            'Less the baseline': signed(compared.difference) if is_new else '',
             '95 % interval': interval(compared, 'difference', '+.3f') if is_new else '',
             'Verdict': compared.verdict})
     return pd.DataFrame(rows)
 
 def power_table(
     study, # a Study
-): # DataFrame of text; None where the noise is not known
+): # DataFrame of text; None where the noise is not known, or an experiment has one seed
     "What a study with this noise and as many seeds sees"
     if study.power is None: return None
     power = study.power.power
@@ -122,7 +122,10 @@ def other_experiments(
             'Bits per byte': f'{runs.bits_per_byte.mean():.3f}'})
     return pd.DataFrame(rows)
 
-def packing_row(study, name):
+def packing_row(
+    study, # a Study
+    name:str, # one of its experiments
+)->dict: # of text, a column for each number
     "One experiment of one way to pack and split"
     corpus = study.passport['corpus']
     mean = study.means.loc[name]
@@ -130,7 +133,8 @@ def packing_row(study, name):
     difference = ''
     if study.comparison is not None and name != study.baseline.name:
         compared = study.comparison.loc[name]
-        difference = f'{compared.difference:+.3f} ({interval(compared, "difference", "+.3f")})'
+        difference = signed(compared.difference)
+        if compared.pairs: difference += f' ({interval(compared, "difference", "+.3f")})'
     return {'Packing': corpus['packing'],
             'Split': corpus['split'],
             'Blocks': f'{study.passport["blocks"]:,}',
@@ -202,7 +206,7 @@ def table_numbers(
     present = dict.fromkeys(REPORT_TABLES, True)
     present['verdicts'] = study.comparison is not None
     present['others'] = not study.others.empty
-    present['power'] = study.noise is not None
+    present['power'] = study.power is not None
     present['words'] = any(study.inside['neighbours'].values())
     present['packing'] = len(study.siblings) > 0
     present['same_tokens'] = has_sixth(study)
