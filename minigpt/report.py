@@ -378,7 +378,7 @@ def longer_training(study:Study)->dict: # values for the template
 def challenges(study:Study)->dict: # values for the template
     "Time, clipping and scatter of the runs"
     d, base = study.dynamics, study.baseline
-    slowest = study.means.loc[study.means.seconds.idxmax()]
+    slowest = study.means.loc[study.means.seconds.idxmax()] if study.timed_alike(*study.means.index) else base
     minutes = REPORTED.minutes_per_epoch
     early = d.clipped_early.dropna()
     return dict(

@@ -83,7 +83,8 @@ def same_tokens_table(
         column['Parameters'] = f'{rows.n_params.iloc[0]:,}'
         column['Tokens'] = f'{rows.tokens.iloc[0]:,}'
         column['Seeds'] = f'{len(rows)}'
-        column['Time (s)'] = f'{rows.seconds.mean():,.0f}'
+        if study.timed_alike(RIVAL, SIXTH):
+            column['Time (s)'] = f'{rows.seconds.mean():,.0f}'
         column['Perplexity'] = f'{mean_losses(rows, name).perplexity[name]:.2f}'
         column['Nats per token'] = f'{rows.val_loss.mean():.3f}'
         column['Bits per byte'] = f'{rows.bits_per_byte.mean():.3f}'
@@ -111,7 +112,8 @@ def same_tokens(
     if there:
         ended = mean_losses(pd.concat([theirs, ours]), [RIVAL, SIXTH]).perplexity
         percent = against(ended[SIXTH], ended[RIVAL])
-        slower = f'{ours.seconds.mean()/theirs.seconds.mean():.2f}'
+        if study.timed_alike(RIVAL, SIXTH):
+            slower = f'{ours.seconds.mean()/theirs.seconds.mean():.2f}'
     samples = run.samples
     return dict(
         label=label(SIXTH), rival=label(RIVAL) if there else '',

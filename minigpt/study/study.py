@@ -153,6 +153,13 @@ class Study:
         first = rows.iloc[0]
         return Run(first.path) if name in set(self.others.experiment) else self.runs[first.name]
 
+    def timed_alike(self,
+        *names:str, # of experiments
+    )->bool:
+        "Were all their runs on one kind of machine, with as many threads, so that their times compare?"
+        runs = [Run(path) for name in names for path in self.of(name).path]
+        return len({(machine['name'], machine['dtype']) for run in runs for machine in run.machines}) == 1
+
     @cached_property
     def comparison(self):
         "Each experiment against the first, as `compare` judges it; None where there is one alone"
