@@ -43,7 +43,7 @@ from .study.tables import (attention_table, beside_counting, neighbour_table, ot
                                   verdict_table)
 from .study.wishes import wishes_tried
 from .study.words import (against, changes, counted, interval, label, listed, optimizer_words,
-                                 printed, settings_line, span)
+                                 printed, settings_line, signed, span)
 
 # %% ../nbs/04_report.ipynb #0ad1e30a
 NUMBER = re.compile(r'[-+–]?[\d.]+') # at the start of a cell
@@ -233,7 +233,7 @@ def change_words(study:Study, row)->dict: # of Study.means
         **experiment_words(row), what=changes(row, base),
         did=DID.get(compared.verdict, 'cannot be told from'),
         against=against(row.val_perplexity, base.val_perplexity), times=listed(times),
-        difference=f'{compared.difference:+.3f}', interval=interval(compared, 'difference', '+.3f'))
+        difference=signed(compared.difference), interval=interval(compared, 'difference', '+.3f'))
 
 def performance(study:Study)->dict: # values for the template
     "Section 4.3: each change against the baseline, and our order against the assignment's"

@@ -400,7 +400,7 @@ def train(
         trainer.fit()
 
         model.save_pretrained(out/'model', blocks.tokenizer)
-        loss = trainer.state.by_epoch[-1]
+        loss = validation_loss(model, blocks, blocks.valid) if trainer.stop else trainer.state.by_epoch[-1]
         metrics = dict(val_loss=loss, val_perplexity=math.exp(loss), val_loss_by_epoch=trainer.state.by_epoch,
                        steps=trainer.state.step, tokens=trainer.tokens, n_params=model.num_params())
         (out/'metrics.json').write_text(json.dumps(metrics, indent=1))

@@ -24,11 +24,11 @@ from ..engine.files import write_json
 from ..engine.seals import Each, Maybe, read_part, what_decides
 from ..engine.trainer import EngineConfig
 from ..experiments import (
-    COLORS, EXPERIMENTS, REPORTED, REPORTED_DATA, experiments_named, study_folder, with_settings)
+    EXPERIMENTS, REPORTED, REPORTED_DATA, experiments_named, study_folder, with_settings)
 from .beside import RIVAL, SIXTH
-from .figures import INK, Drawing, styled
+from .figures import Drawing, styled
 from .wishes import wish_table
-from .words import label
+from .words import color_of, label
 from ..train import Run, defaults
 
 # %% ../../nbs/study/forecast.ipynb #e715d31d
@@ -475,7 +475,7 @@ def plot_sizes(
     fig = Figure(figsize=(4.6, 3.6), layout='constrained')
     ax = fig.subplots()
     for name, rungs in _ladders(study).items():
-        color = COLORS.get(name, INK)
+        color = color_of(name)
         plot_ladder(ax, rungs, color=color, label=label(name))
         if _has_curve(rungs):
             until = max(rungs.blocks.max(), REPORTED_DATA['train'] if study.beside_assignment else 0)

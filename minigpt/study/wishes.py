@@ -24,7 +24,7 @@ from ..engine.seals import Each, open_export, read_part
 from ..engine.trainer import EngineConfig
 from ..experiments import experiments_named, run_experiments, study_folder
 from .statistics import ALPHA, compare, found_by_pooling, holm, verdict_of_pairs
-from .words import counted, interval, label, listed
+from .words import counted, interval, label, listed, signed
 from ..train import Run
 
 # %% ../../nbs/study/wishes.ipynb #71d268d9
@@ -230,8 +230,7 @@ def wish_table(
             'Perplexity': '' if packing else f'{row.perplexity:.2f}',
             'Bits per byte': f'{row.bits_per_byte:.3f}' + (
                 f' (document: {row.usual:.3f})' if packing else ''),
-            'Less the baseline': (f'{row.difference:+.3f}' + (' bits per byte' if packing else '')
-                                  if row.pairs else ''),
+            'Less the baseline': signed(row.difference) + (' bits per byte' if packing and row.pairs else ''),
             '95 % interval': interval(row, 'difference', '+.3f'),
             'Verdict': row.verdict})
     return pd.DataFrame(rows)
