@@ -138,7 +138,8 @@ def load_runs(
 )->pd.DataFrame: # one row per finished run, by experiment and seed
     "The table of a study"
     finished = [path.parent for path in Path(folder).glob('*/seed*/metrics.json')]
-    rows = [row(Run(path)) for path in finished if path.parent.name in EXPERIMENTS and path.name[4:].isdigit()]
+    named = [path for path in finished if path.name[4:].isdigit()]  # no copy, such as seed0-old
+    rows = [row(Run(path)) for path in named if path.parent.name in EXPERIMENTS]
     if not rows:
         raise ValueError(f'{folder} holds no finished run of an experiment: run minigpt_experiments, '
                          'or name another folder.')

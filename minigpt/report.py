@@ -210,7 +210,7 @@ def training(study:Study)->dict: # values for the template
     return dict(
         experiments=counted(len(study.means), 'experiment'),
         of_baseline=study.baseline.name == 'exp1' and len(study.means) > 1,
-        length=length, optimizer=optimizer_words(settings), shared=', '.join(f'{k}={v}' for k, v in said.items()),
+        optimizer=optimizer_words(settings), shared=', '.join(f'{k}={v}' for k, v in said.items()), length=length,
         samples=study.dynamics.samples[0], eval_batches=settings['eval_batches'],
         device=hardware['name'], dtype=hardware['dtype'], why=hardware['why'], later=later,
         corpus=config['corpus']['name'], ranking=beside_counting(study), verdicts=verdict_table(study),

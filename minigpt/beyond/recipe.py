@@ -390,7 +390,8 @@ def changes_table(
         raise ValueError(f'{folder} holds choices and no changes of a ladder: name the folder of one.')
     twice = trials[trials.duplicated(['place', 'seed'])]
     if len(twice):
-        raise ValueError(f'{folder} holds two results of {twice.name.iloc[0]} with seed {twice.seed.iloc[0]}, '
+        first = twice.iloc[0]
+        raise ValueError(f'{folder} holds two results of {first["name"]} with seed {first.seed}, '
                          'or of another change in its place: leave one out.')
     losses = trials.pivot(index='place', columns='seed', values='val_loss')
     by_place = trials.groupby('place')

@@ -200,8 +200,8 @@ def _check_effect(experiment, configs, asked):
         if value == usual[name]:
             continue
         if experiment.configs(*configs) == experiment.configs(*with_settings(configs, {name: usual[name]})):
-            raise ValueError(f'{name} is {value}, which changes nothing in {experiment.name}: it has its own. '
-                             'Leave the option out.')
+            raise ValueError(f'{name} is {value}, which changes nothing in {experiment.name}: '
+                             'it has its own. Leave the option out.')
 
 # %% ../../nbs/share/commands.ipynb #f4c7071a
 @command
