@@ -209,8 +209,8 @@ def training(study:Study)->dict: # values for the template
     said = {k: v for k, v in settings.items() if k not in SAID_ELSEWHERE and v is not None}
     return dict(
         experiments=counted(len(study.means), 'experiment'),
-        of_baseline=study.baseline.name == 'exp1' and len(study.means) > 1,
-        optimizer=optimizer_words(settings), shared=', '.join(f'{k}={v}' for k, v in said.items()), length=length,
+        of_baseline=study.baseline.name == 'exp1' and len(study.means) > 1, length=length,
+        optimizer=optimizer_words(settings), shared=', '.join(f'{k}={v}' for k, v in said.items()),
         samples=study.dynamics.samples[0], eval_batches=settings['eval_batches'],
         device=hardware['name'], dtype=hardware['dtype'], why=hardware['why'], later=later,
         corpus=config['corpus']['name'], ranking=beside_counting(study), verdicts=verdict_table(study),
