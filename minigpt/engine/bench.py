@@ -9,7 +9,7 @@ __all__ = ['PEERS', 'LOSSES', 'RandomBlocks', 'Job', 'plain_loss', 'torch_loss',
 
 # %% ../../nbs/engine/bench.ipynb #a6316642
 import importlib.util, json, math, os, subprocess, sys, tempfile, time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, repeat
 from pathlib import Path
@@ -359,9 +359,11 @@ class Worker:
         line, # a job or a number of steps
     )->dict: # the answer
         "Send a line to the process, and wait for its answer"
-        print(line, file=self.process.stdin, flush=True)
+        with suppress(OSError):  # it has ended, and gives no answer
+            print(line, file=self.process.stdin, flush=True)
         reply = self.process.stdout.readline()
-        answer = json.loads(reply) if reply else dict(error=self._last_words())
+        is_whole = reply.endswith('\n')
+        answer = json.loads(reply) if is_whole else dict(error=self._last_words())
         if 'error' in answer:
             self.close()
             raise WorkerFailed(answer['error'])

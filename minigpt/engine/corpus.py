@@ -19,8 +19,9 @@ from tqdm.auto import tqdm
 
 from ..data import (
     AS_TEXT, CORPORA, INDEX, READERS, Blocks, Corpus, corpus_tokenizer, local_copy, pack, read_batches)
-from .files import atomic_folder, can_write, clean, locked, make_folder, write_text
+from .files import atomic_folder, can_write, clean, locked, make_folder, write_json
 from .evaluate import bytes_by_token
+from .rules import as_python
 from .seals import CORPUS_PARTS, check_seals, damaged, open_tokenizer, read_part, seal
 from .sources import holds_out_ends, hub_name, is_files, own_content, own_corpus
 
@@ -122,6 +123,8 @@ def recipe_of(
 )->dict: # for JSON and for hashes
     "The recipe without the places of files, and without what is new and not used"
     recipe = asdict(corpus)
+    for settings in (recipe, *recipe['sources']):
+        settings.update({name: as_python(value) for name, value in settings.items()})
     for source in recipe['sources']:
         if source['column'] == 'text':
             source.pop('column')
@@ -309,8 +312,8 @@ def _check(corpus, lines, n_blocks, held_out):
                          f'characters are only {tokens:,} tokens: add other text.')
     raise ValueError(f'{too_few}: add text.')
 
-def _write_meta(folder, corpus, lines, tokenizer):
-    "Write the passport of the blocks in `folder`"
+def _write_meta(folder, corpus, lines, tokenizer, files):
+    "Write the passport of the blocks in `folder`, with a hash of the files that the tokenizer was read from"
     blocks = Blocks(*_arrays(folder), corpus, tokenizer)
     splits = {}
     for way in ('block', 'document'):
@@ -327,11 +330,17 @@ def _write_meta(folder, corpus, lines, tokenizer):
         meta['content'] = contents
     if any(holds_out_ends(source.path) for source in corpus.sources):
         meta['held_out'] = 'the last tenth of each document'
-    write_text(folder/'meta.json', json.dumps(meta, indent=1))
+    if files:
+        meta['tokenizer'] = files
+    write_json(folder/'meta.json', meta)
 
 def _build(folder, corpus, hub_root):
     "Build a corpus in an empty folder"
+    files = _tokenizer_files(corpus, hub_root)
     tokenizer = corpus_tokenizer(corpus, hub_root)
+    if corpus.packing == 'stream' and tokenizer.eos_token_id is None:
+        raise ValueError(f"The tokenizer {corpus.tokenizer} has no end-of-text token, which packing='stream' "
+                         "puts between documents: choose another tokenizer, or packing='document'.")
     tokenizer.save_pretrained(folder/'tokenizer')
     writer = _Writer(folder, len(tokenizer), corpus.block_size)
     seen = Counter()
@@ -339,7 +348,7 @@ def _build(folder, corpus, hub_root):
              for number in range(len(corpus.sources))]
     writer.close()
     _check(corpus, lines, writer.n, writer.held_out)
-    _write_meta(folder, corpus, lines, tokenizer)
+    _write_meta(folder, corpus, lines, tokenizer, files)
     seal(folder, CORPUS_PARTS)
 
 # %% ../../nbs/engine/corpus.ipynb #a9ca3c3c
@@ -367,6 +376,27 @@ def corpus_folder(
 def _contents(corpus):
     "A hash of the text of each source that is somebody's own files"
     return {source.name: own_content(source) for source in corpus.sources if is_files(source.path)}
+
+def _tokenizer_files(corpus, hub_root):
+    "A hash of the files of a tokenizer that lies here; None for one of the Hub, or one that is trained"
+    place = None if corpus.vocab_size else local_copy(corpus.tokenizer, hub_root)
+    if place is None:
+        return None
+    digest = hashlib.sha256()
+    for path in sorted(place.iterdir()):
+        if path.is_file() and any(map(path.match, ('*token*', 'vocab*', 'merges*', '*.model'))):
+            digest.update(os.fsencode(path.name) + b'\n' + path.read_bytes())
+    return digest.hexdigest()
+
+def _opened(folder, corpus, hub_root):
+    "The blocks in a folder, if the tokenizer is still the one that they were made with"
+    stored = StoredBlocks(folder)
+    then, now = stored.meta.get('tokenizer'), _tokenizer_files(corpus, hub_root)
+    if then and now and then != now:  # earlier versions did not note it
+        raise ValueError(f'{folder} was built with another tokenizer than the one that is now in '
+                         f'{local_copy(corpus.tokenizer, hub_root)}: give the new one a folder of another '
+                         f'name, or move {folder} away to build the corpus again.')
+    return stored
 
 def _tell_change(corpus, out):
     "Say so if another text of the same name was built before"
@@ -405,7 +435,7 @@ def build_corpus(
     if final.exists():
         with suppress(ValueError), locked(out):  # unless others build there
             clean(out, only_hidden=True)
-        return StoredBlocks(final)
+        return _opened(final, corpus, hub_root)
     _check_names(corpus, hub_root)
     _tell_change(corpus, out)
     with can_write(out):
@@ -415,7 +445,7 @@ def build_corpus(
         if not final.exists():  # or another process was faster
             with atomic_folder(final) as folder:
                 _build(folder, corpus, hub_root)
-    return StoredBlocks(final)
+    return _opened(final, corpus, hub_root)
 
 # %% ../../nbs/engine/corpus.ipynb #cf186293
 def passport(

@@ -178,7 +178,8 @@ def make_folder(
     path = Path(path)
     if path.is_dir():
         return
-    make_folder(path.parent)
+    if path != path.parent:  # the top, such as a drive of Windows, which may be missing
+        make_folder(path.parent)
     with writing(path):
         with suppress(FileExistsError):  # another process may be faster
             path.mkdir()

@@ -146,6 +146,7 @@ def deterministic(
 ):
     "Ask PyTorch for operations that give the same bits each time"
     was_on = torch.are_deterministic_algorithms_enabled()
+    only_warned = torch.is_deterministic_algorithms_warn_only_enabled()
     filled = torch.utils.deterministic.fill_uninitialized_memory
     os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')  # cuBLAS asks for it
     torch.use_deterministic_algorithms(on, warn_only=True)
@@ -153,5 +154,5 @@ def deterministic(
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(was_on)
+        torch.use_deterministic_algorithms(was_on, warn_only=only_warned)
         torch.utils.deterministic.fill_uninitialized_memory = filled

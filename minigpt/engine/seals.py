@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['MANIFEST', 'RUN_PARTS', 'CORPUS_PARTS', 'IN_WORDS', 'OF_THE_COURSE', 'SHAPES', 'ANYWHERE', 'sha256_of', 'seal',
            'remedy_for', 'damaged', 'manifest_of', 'sealed_bytes', 'check_seals', 'is_ours', 'check_ours', 'Each',
-           'Maybe', 'misfit', 'parsed_json', 'read_part', 'what_decides', 'unlike', 'open_tokenizer', 'open_export',
-           'open_run']
+           'Maybe', 'misfit', 'parsed_json', 'read_part', 'check_engines', 'what_decides', 'unlike', 'open_tokenizer',
+           'open_export', 'open_run']
 
 # %% ../../nbs/engine/seals.ipynb #5ea20006
 import hashlib
@@ -300,6 +300,14 @@ def _is_engines(path):
     config = read_part(path, 'config.json', OF_THE_COURSE['config.json'])
     return 'fingerprint' in config or 'experiment' in config
 
+def check_engines(
+    run:Run, # finished or not
+):
+    "Raise if a run was trained by `train` of the course, which notes neither its corpus nor its machine"
+    if not _is_engines(run.path):
+        raise ValueError(f'{run.path} is a run of the course, which notes neither its corpus nor its '
+                         'machine: train it with train_run in another folder.')
+
 # %% ../../nbs/engine/seals.ipynb #5ea2001f
 def what_decides(
     config:dict, # the `config.json` of a run
@@ -423,6 +431,7 @@ def open_run(
     run:Run, # finished, with its model
 )->tuple: # (model in `eval` mode, tokenizer)
     "Open the model and the tokenizer of a run, and see whether they belong to it"
+    check_engines(run)
     model, tokenizer = open_export(run.path/'model', run.model_class)
     clean = CLEAN[run.config['corpus']['clean']]
     then = run.read('inside.json')['tokens']

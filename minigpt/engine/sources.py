@@ -69,7 +69,8 @@ def text_files(
         if not (path.is_dir() or hidden):
             found.append(path)
     files = [path for path in found if kind_of(path) and path.is_file() and path.stat().st_size]
-    left_out = [path for path in found if path not in set(files)]
+    is_read = set(files)
+    left_out = [path for path in found if path not in is_read]
     if not files:
         if place.is_file() and kind_of(place):
             raise ValueError(f'{place} is empty: choose a file that has text in it.')
@@ -294,7 +295,8 @@ def beginning_and_end(
 )->tuple: # two parts, which join to the text
     "Cut a document into what is trained on, and the last tenth, which is held out"
     at = int(len(text)*.9)
-    at = text.rfind('\n', max(0, at - 1000), at) + 1 or at
+    nearby = min(1000, at//20)  # characters, in which a line may end
+    at = text.rfind('\n', at - nearby, at) + 1 or at
     beginning, end = Part(text[:at]), Part(text[at:])
     end.held_out = True
     return beginning, end
