@@ -414,7 +414,10 @@ def _tell_change(corpus, out):
             return
 
 def _check_names(corpus, hub_root):
-    "Raise where the libraries would read a folder that lies here for a name of the Hub"
+    "Raise where two sources share a name, or a folder that lies here would be read for a name of the Hub"
+    for name, times in Counter(source.name for source in corpus.sources).items():
+        if times > 1:
+            raise ValueError(f'{times} sources are called {name}: give each a name of its own.')
     names = [source.path for source in corpus.sources if source.path]
     names = [name for name in names if name.partition(':')[0] not in READERS]
     if not corpus.vocab_size:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DTYPES', 'choose_dtype', 'processor', 'hardware', 'versions', 'training_flops', 'training_minutes', 'time_when_done',
-           'matmul_rate', 'peak_memory', 'deterministic']
+           'timed', 'matmul_rate', 'peak_memory', 'deterministic']
 
 # %% ../../nbs/engine/hardware.ipynb #bb000005
 import importlib.metadata
@@ -17,6 +17,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ..model import flops_per_token
@@ -107,6 +108,22 @@ def time_when_done(
     if torch.device(device).type != 'cpu':
         torch.accelerator.synchronize()
     return time.perf_counter()
+
+def timed(
+    f, # what to time
+    n:int, # times
+    device:str='cpu', # waited for
+)->dict: # seconds each: on the wall, of the processors in the program, and in the operating system
+    "How long `f` takes"
+    def now():
+        wall, cpu = time_when_done(device), os.times()
+        return np.array([wall, cpu.user, cpu.system])
+
+    start = now()
+    for _ in range(n):
+        f()
+    seconds = (now() - start)/n
+    return dict(zip(('seconds', 'user', 'system'), seconds.tolist()))
 
 def matmul_rate(
     device='cpu', # where to measure

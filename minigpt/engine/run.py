@@ -28,19 +28,17 @@ from fastcore.basics import patch
 from tqdm.auto import tqdm
 
 from ..data import Blocks
-from .bench import timed
 from .checkpoints import Checkpoints, check_apart, check_same_run, copy_run, restore
 from .evaluate import Baselines, evaluate
 from .files import (
     atomic_folder, can_write, clean, locked, make_folder, read_json, remove, sync_folder, to_json,
     why_it_failed, write_json, write_text)
 from .hardware import (
-    deterministic, hardware, matmul_rate, peak_memory, training_flops, versions)
+    deterministic, hardware, matmul_rate, peak_memory, timed, training_flops, versions)
 from .inside import inside
 from .rules import check_settings, check_value
-from minigpt.engine.seals import (
-    MANIFEST, SHAPES, check_engines, check_seals, manifest_of, misfit, parsed_json, seal, sealed_bytes,
-    unlike)
+from .seals import (
+    MANIFEST, SHAPES, check_engines, check_seals, manifest_of, misfit, parsed_json, seal, sealed_bytes, unlike)
 from .texts import assignment_samples
 from .trainer import (
     STOP_SIGNALS, EngineConfig, Processes, RobustTrainer, SharedValidation, chosen_optimizer, processes)
