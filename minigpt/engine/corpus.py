@@ -118,13 +118,18 @@ def unigram_loss(
     return float(-(targets*log_p).sum()/targets.sum())
 
 # %% ../../nbs/engine/corpus.ipynb #6285ca6d
+def _of_python(corpus):
+    "The same recipe, with numbers of Python where some are of NumPy"
+    recipe = asdict(corpus)
+    for settings in (recipe, *recipe['sources']):
+        settings.update({name: as_python(value) for name, value in settings.items()})
+    return Corpus(**recipe)
+
 def recipe_of(
     corpus:Corpus, # a recipe
 )->dict: # for JSON and for hashes
     "The recipe without the places of files, and without what is new and not used"
-    recipe = asdict(corpus)
-    for settings in (recipe, *recipe['sources']):
-        settings.update({name: as_python(value) for name, value in settings.items()})
+    recipe = asdict(_of_python(corpus))
     for source in recipe['sources']:
         if source['column'] == 'text':
             source.pop('column')
@@ -434,6 +439,7 @@ def build_corpus(
     hub_root=None, # folder of local copies of data sets and tokenizers, searched before the Hub
 )->StoredBlocks:
     "Build the blocks of a corpus in a folder, or open them where they are built already"
+    corpus = _of_python(corpus)
     final = Path(out)/corpus_folder(corpus, hub_root)
     if final.exists():
         with suppress(ValueError), locked(out):  # unless others build there
