@@ -10,7 +10,7 @@ cfg = config['DEFAULT']
 
 setup(
     name=cfg['lib_name'], version=cfg['version'], description=cfg['description'], url=cfg['git_url'],
-    author=cfg['author'], author_email=cfg['author_email'], license='Apache-2.0', keywords=cfg['keywords'],
+    author=cfg['author'], author_email=cfg['author_email'], license=cfg['license'], keywords=cfg['keywords'],
     long_description=(here/'README.md').read_text(encoding='utf-8'), long_description_content_type='text/markdown',
     packages=find_packages(include=[cfg['lib_name'], cfg['lib_name'] + '.*']), package_data={cfg['lib_name']: ['templates/*', '*/*.json']}, zip_safe=False,
     python_requires='>='+cfg['min_python'], install_requires=cfg['requirements'].split(),

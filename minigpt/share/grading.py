@@ -8,20 +8,26 @@ __all__ = ['expect', 'fresh_draw', 'returned', 'same_numbers', 'by_hand', 'stude
 
 # %% ../../nbs/share/grading.ipynb #ed7c5362
 import ast
+import builtins
 import contextlib
+import dis
 import functools
 import inspect
 import json
 import os
+import re
 import shutil
 import stat
 import struct
 import subprocess
+import symtable
 import sys
 import tempfile
 import threading
 import time
 import types
+import typing
+from collections import namedtuple
 from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -40,6 +46,14 @@ def expect(
         raise AssertionError(sentence)
 
 # %% ../../nbs/share/grading.ipynb #b5192da3
+_NOT_WRITTEN = 'It is not written yet.'
+
+def _stops_with(error, message=None):
+    "What is said of an answer that stops with an error"
+    if isinstance(error, NotImplementedError) and not error.args:  # the placeholder; PyTorch's say more
+        return _NOT_WRITTEN
+    return f'It stops with {type(error).__name__}: {error if message is None else message}'
+
 @contextlib.contextmanager
 def fresh_draw(
     seed:int=None, # by default that of `MINIGPT_SEED`, or one from the clock
@@ -51,13 +65,12 @@ def fresh_draw(
         torch.manual_seed(seed)
         try:
             yield np.random.default_rng(seed)
-        except NotImplementedError as error:
-            raise AssertionError('It is not written yet.') from error
         except AssertionError as error:
             raise AssertionError(f'{error} [MINIGPT_SEED={seed}]') from None
         except Exception as error:
-            sentence = f'It stops with {type(error).__name__}: {error}'
-            raise AssertionError(f'{sentence} [MINIGPT_SEED={seed}]') from error
+            sentence = _stops_with(error)
+            told = '' if sentence == _NOT_WRITTEN else f' [MINIGPT_SEED={seed}]'
+            raise AssertionError(sentence + told) from error
 
 # %% ../../nbs/share/grading.ipynb #16669c15
 def returned(
@@ -100,14 +113,49 @@ def same_numbers(
     raise AssertionError(f'{name} differs from the right result, by up to {largest:.3g}.')
 
 # %% ../../nbs/share/grading.ipynb #a43a84a6
+def _written_function(answer):
+    "The function behind an answer, which may be a `partial` or an object; None where it is not in Python"
+    answer = inspect.unwrap(answer)
+    while isinstance(answer, functools.partial):
+        answer = inspect.unwrap(answer.func)
+    if not hasattr(answer, '__code__'):
+        answer = inspect.unwrap(type(answer).__call__)
+    return answer if hasattr(answer, '__code__') else None
+
+def _instructions(code):
+    "The instructions of a function, and of those inside of it"
+    yield from dis.get_instructions(code)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _instructions(constant)
+
+_BY_NAME = 'LOAD_GLOBAL', 'LOAD_NAME'
+_FROM_OUTSIDE = *_BY_NAME, 'LOAD_ATTR', 'LOAD_METHOD', 'IMPORT_FROM'  # and not a variable of the function
+
+def _calls(function, name):
+    "Does a function use another of this name that is not written beside it?"
+    own = function.__globals__.get(name)
+    beside = isinstance(own, types.FunctionType) and own.__globals__ is function.__globals__
+    for step in _instructions(function.__code__):
+        if step.argval != name or step.opname not in _FROM_OUTSIDE:
+            continue
+        if not (beside and step.opname in _BY_NAME):
+            return True
+        if own is not function and _calls(own, name):
+            return True
+    return False
+
 def by_hand(
     answer, # the function that the task asks for
     *names:str, # of functions that it should not call
 ):
     "Check that a function does not call what it should compute itself"
-    called = inspect.unwrap(answer).__code__.co_names
+    function = _written_function(answer)
     for name in names:
-        expect(name not in called, f'It calls {name}; this task asks to write that by hand.')
+        of_student = getattr(function, '__module__', None) in ('__main__', 'answer', 'builtins', None)
+        is_it = not of_student and function.__name__ == name
+        calls = is_it or function is not None and _calls(function, name)
+        expect(not calls, f'It calls {name}; this task asks to write that by hand.')
 
 # %% ../../nbs/share/grading.ipynb #9ff518b9
 def student_versions(
@@ -175,10 +223,38 @@ def exercises()->dict: # name → what tests_of gives
 # %% ../../nbs/share/grading.ipynb #89e5cd6f
 _ONE_PARSER = threading.Lock()  # Python 3.11 fails when two threads parse at the same time
 
+def _parsed(code, parse=ast.parse):
+    "What a parser makes of some code; an error as a result where it is not Python"
+    try:
+        with _ONE_PARSER:
+            return parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return error
+
+_COMMAND = re.compile(r'[%!]|\?{1,2}[\w.*%]+$|[\w.*%]+\?{1,2}$|[\w., ]+=\s*[%!]')
+
+def _is_command(line):
+    "Is a line a command of Jupyter, such as `%time f()`, `!ls`, `f?` or `names = !ls`?"
+    return _COMMAND.match(line.strip()) is not None
+
+def _without_command(line):
+    "What stands in the place of a command: nothing, or `pass` in a block, which may hold nothing else"
+    indent = line[:len(line) - len(line.lstrip())]
+    return indent + 'pass' if indent else ''
+
+@functools.lru_cache(256)
 def _plain(code):
-    "The code of a cell without the commands of Jupyter"
+    "The code of a cell as it is, or, where it is not Python, without the commands of Jupyter"
     lines = code.split('\n')
-    return '\n'.join('' if line.lstrip()[:1] in ('%', '!') else line for line in lines)
+    for _ in range(20):  # a line that begins with % may also go on with a formula, so they go one by one
+        error = _parsed('\n'.join(lines))
+        if not isinstance(error, Exception):
+            return '\n'.join(lines)
+        number = (getattr(error, 'lineno', None) or 0) - 1
+        if not 0 <= number < len(lines) or not _is_command(lines[number]):
+            break
+        lines[number] = _without_command(lines[number])
+    return '\n'.join(_without_command(line) if _is_command(line) else line for line in lines)
 
 _LONGEST = 200_000  # characters of a cell that are read
 
@@ -186,23 +262,59 @@ def _statements(code):
     "The statements of a cell; none where it is not Python"
     if len(code) > _LONGEST:
         return []
-    try:
-        with _ONE_PARSER:
-            return ast.parse(_plain(code)).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return []
+    return getattr(_parsed(_plain(code)), 'body', [])
 
-def _names_in(node, kind):
-    "The names that a statement reads (`ast.Load`) or sets (`ast.Store`)"
-    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, kind)}
+def _names_set(node):
+    "The names to which a statement gives values"
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+
+def _symbols(code):
+    "The names of some code, with the scope of each, as Python's compiler sees them"
+    table = _parsed(code, lambda code: symtable.symtable(code, '<cell>', 'exec'))
+    tables = [] if isinstance(table, Exception) else [table]
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        for symbol in table.get_symbols():
+            yield table.get_type() == 'module', symbol
+
+def _reads(code):
+    "The names that code takes from outside of its functions"
+    return {symbol.get_name() for outside, symbol in _symbols(code)
+            if (symbol.is_referenced() if outside else symbol.is_global())}
+
+_DEFINES = ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef
+_IMPORTS = ast.Import, ast.ImportFrom
+_GIVES = ast.Assign, ast.AnnAssign, ast.AugAssign
+_WITH_BRANCHES = (ast.If, ast.Try, ast.With, ast.AsyncWith, ast.For, ast.AsyncFor, ast.While, ast.Match,
+                  ast.ExceptHandler, ast.match_case, getattr(ast, 'TryStar', ast.Try))
+
+def _defines(node):
+    "The names of the functions, classes and modules that a statement defines or imports, in its branches too"
+    if isinstance(node, _IMPORTS):
+        return {(alias.asname or alias.name).split('.')[0] for alias in node.names}
+    if isinstance(node, _DEFINES):
+        return {node.name}
+    names = set()
+    if isinstance(node, _WITH_BRANCHES):
+        for part in ('body', 'orelse', 'finalbody', 'handlers', 'cases'):
+            names.update(*(_defines(inner) for inner in getattr(node, part, [])))
+    return names
 
 def _binds(node):
-    "The names that a statement defines"
-    if isinstance(node, (ast.Import, ast.ImportFrom)):
-        return {(alias.asname or alias.name).split('.')[0] for alias in node.names}
-    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-        return {node.name}
-    return _names_in(node, ast.Store) if isinstance(node, ast.Assign) else set()
+    "The names that a statement defines, imports, or gives a value to, in its branches too"
+    if isinstance(node, _DEFINES + _IMPORTS):
+        return _defines(node)
+    if isinstance(node, _GIVES):
+        return _names_set(node)
+    if not isinstance(node, _WITH_BRANCHES):
+        return set()
+    return {symbol.get_name() for outside, symbol in _symbols(ast.unparse(node))
+            if outside and (symbol.is_assigned() or symbol.is_imported())}
+
+def _imports_all(node):
+    "Is it an import with a star, which binds names that it does not tell?"
+    return isinstance(node, ast.ImportFrom) and node.names[0].name == '*'
 
 def needed(
     answer:str, # the cell with the answer
@@ -214,13 +326,20 @@ def needed(
     for i, node in enumerate(statements):
         for name in _binds(node):
             defining.setdefault(name, []).append(i)
-    waiting = list(set().union(*(_names_in(node, ast.Load) for node in _statements(answer))))
-    kept = set()
+    own = set().union(*(_defines(node) for node in _statements(answer)))
+    waiting = list(_reads(_plain(answer)) - own)
+    kept, known = set(), own | set(dir(builtins)) | set(defining)
+    elsewhere = set()  # names that only an import with a star can have brought
     while waiting:
-        for i in defining.pop(waiting.pop(), []):  # each name is looked up once
+        name = waiting.pop()
+        if name not in known:
+            elsewhere.add(name)
+        for i in defining.pop(name, []):  # each name is looked up once
             if i not in kept:
                 kept.add(i)
-                waiting += _names_in(statements[i], ast.Load)
+                waiting += _reads(ast.unparse(statements[i]))
+    if elsewhere:
+        kept.update(i for i, node in enumerate(statements) if _imports_all(node))
     return '\n'.join(ast.unparse(statements[i]) for i in sorted(kept))
 
 # %% ../../nbs/share/grading.ipynb #09964ce0
@@ -370,7 +489,6 @@ def _lock_in(
 
 def _relied_on():
     "The functions and classes that the tests rely on: the place of each, its names, the name, and itself"
-    import builtins
     import math
     import torch.nn.functional
     places = [builtins, math, np, np.random, np.testing, torch, torch.nn, torch.nn.functional, torch.optim,
@@ -379,13 +497,30 @@ def _relied_on():
     places += [value for place in places[-100:] for value in vars(place).values()
                if isinstance(value, type) and value.__module__.startswith('minigpt')]
     return [(getattr(place, '__name__', ''), vars(place), name, value) for place in places
-            for name, value in list(vars(place).items()) if callable(value) or isinstance(value, property)]
+            for name, value in list(vars(place).items()) if callable(value) or isinstance(value, property)
+            if not (place is torch and name == 'Storage')]  # no test uses it, and `set_default_dtype` sets it
+
+class _Named(typing.NamedTuple):
+    "A class as an answer may write it"
+    field: int
+
+def _special(kind):
+    "The special names that a class defines"
+    return {name for name in vars(kind) if name.startswith('__')}
+
+_OF_NAMED_TUPLES = _special(_Named) | _special(namedtuple('_Made', 'field'))
+
+def _is_named_tuple(kind):
+    "Is a class a named tuple, which compares and counts as every tuple does?"
+    plain = type(kind) is type and kind.__bases__ == (tuple,) and '_fields' in vars(kind)
+    return plain and _special(kind) <= _OF_NAMED_TUPLES
 
 def _own_class(result, depth=3):
     "The name of a class that only the answer knows, if its result holds an object of it"
     kind = type(result)
     inside = []
-    if depth and kind in (list, tuple, set):
+    named = _is_named_tuple(kind)
+    if depth and (named or kind in (list, tuple, set)):
         inside = result
     if depth and kind is dict:
         inside = [*result.keys(), *result.values()]
@@ -397,7 +532,7 @@ def _own_class(result, depth=3):
             return name
     made_by_python = bool(kind.__flags__ & 2**9)  # a class of Python code, not one that is built in
     known = getattr(sys.modules.get(kind.__module__), kind.__qualname__, None)
-    if made_by_python and known is not kind:
+    if made_by_python and known is not kind and not named:
         return kind.__name__
 
 def _watched(answer, check):
@@ -425,11 +560,9 @@ def _in_one_line(error):
             return 'It needs more memory than an answer may have.'
     if isinstance(error, AssertionError) and message:
         return message
-    if isinstance(error, NotImplementedError):
-        return 'It is not written yet.'
     if isinstance(error, SystemExit):
         return 'It ends Python (exit); an answer must not.'
-    return f'It stops with {type(error).__name__}: {message}'
+    return _stops_with(error, message)
 
 def _line_of(error):
     "The line of the answer in which an error was raised, as words"
@@ -524,17 +657,30 @@ def _tested(job, names, test_names, watch):
         try: return _in_one_line(error) + _line_of(error)
         except BaseException: return 'It stops with an error that cannot be shown.'
 
+def _load_libraries(code):
+    "Load what an answer names and what starts programs or threads of its own while it is loaded or at work"
+    with contextlib.suppress(Exception):
+        if any(word in code for word in ('matplotlib', 'pylab', 'seaborn', '.plot', '.hist')):
+            import matplotlib.pyplot  # looks for fonts, with other programs
+    with contextlib.suppress(Exception):
+        if 'tqdm' in code:
+            import tqdm.auto
+            tqdm.std.tqdm.monitor_interval = 0  # no thread that watches the bars
+
 def _work():
     "What the process of a task does"
-    job = json.loads(sys.stdin.read())
+    place = Path(sys.argv[1])
+    job = json.loads(place.read_text(encoding='utf-8'))
+    place.unlink()  # the answer must not read it
     _limit_life(job['parent'], job['seconds'])
     torch.set_num_threads(1)
+    _load_libraries(job['needed'] + job['answer'])
     for place in (torch, torch.serialization):
         place.save = _announced(place.save)
     names, test_names = {'__name__': 'answer'}, {'__name__': 'test'}
     exec(job['imports'], names)
     exec(job['imports'], test_names)
-    made_by_test = _names_in(ast.parse(job['test']), ast.Store)
+    made_by_test = _names_set(ast.parse(job['test']))
     imported = [('the test', test_names, name, value) for name, value in test_names.items()
                 if name not in made_by_test]
     watch = _Watch(job['folder'], _relied_on() + imported)
@@ -557,7 +703,8 @@ def _environment(folder, mark):
     paths = [str(Path(path or '.').resolve()) for path in sys.path]
     paths.insert(0, str(Path(minigpt.__file__).resolve().parents[1]))
     return dict(kept, PYTHONPATH=os.pathsep.join(paths), HOME=folder, TMPDIR=folder, TEMP=folder,
-                MPLBACKEND='Agg', HF_HUB_OFFLINE='1', OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='',
+                MPLBACKEND='Agg', HF_HUB_OFFLINE='1', TQDM_DISABLE='1', OMP_NUM_THREADS='1',
+                CUDA_VISIBLE_DEVICES='',
                 PYTHONDONTWRITEBYTECODE='1', MINIGPT_ANSWER=mark)
 
 def _printable(text):
@@ -604,14 +751,13 @@ def _begun(job, place, mark):
     folder = place/'folder'
     folder.mkdir()
     job = dict(job, folder=str(folder), result=str(place/'result'), parent=os.getpid())
-    (place/'job').write_text(json.dumps(job))
+    (place/'job').write_text(json.dumps(job), encoding='utf-8')
     program = 'from minigpt.share.grading import _work; _work()'
-    with open(place/'job') as job_file, open(place/'output', 'wb') as output_file:
-        process = subprocess.Popen(
-            [sys.executable, '-c', program], cwd=folder, env=_environment(str(folder), mark),
-            stdin=job_file, stdout=output_file, stderr=subprocess.STDOUT, start_new_session=True)
-        (place/'job').unlink()
-    return process
+    words = [sys.executable, '-c', program, str(place/'job')]
+    with open(place/'output', 'wb') as output_file:
+        return subprocess.Popen(
+            words, cwd=folder, env=_environment(str(folder), mark), stdin=subprocess.DEVNULL,
+            stdout=output_file, stderr=subprocess.STDOUT, start_new_session=True)
 
 def _check_stop(stop):
     "Raise if grading is to end"
@@ -686,10 +832,11 @@ def _read_notebook(path):
         if Path(path).stat().st_size > 100_000_000:
             raise ValueError('it is larger than 100 MB')
         notebook = json.loads(Path(path).read_text(encoding='utf-8'))
-        language = notebook.get('metadata', {}).get('kernelspec', {}).get('language', 'python')
+        kernel = notebook.get('metadata', {}).get('kernelspec') or {}
+        language = kernel.get('language') or 'python'
         cells = [(''.join(cell['source']), cell) for cell in notebook['cells'] if cell['cell_type'] == 'code']
         remark = None
-        if language != 'python':
+        if 'python' not in str(language).lower():
             remark = f'Its language is {_printable(language)}; the exercises are in Python.'
         if sum(len(code) for code, _ in cells) > 5*_LONGEST:
             raise ValueError(f'it holds more than {5*_LONGEST:,} characters of code')
@@ -699,7 +846,7 @@ def _read_notebook(path):
 
 def _definitions(code):
     "The names of the functions and classes that a cell of any kind defines or imports"
-    return {name for node in _statements(code) if not isinstance(node, ast.Assign) for name in _binds(node)}
+    return {name for node in _statements(code) for name in _defines(node)}
 
 def _exercise_of(path, cells, defined):
     "The exercise that a notebook holds, or None; `defined` has the names that each cell defines"
@@ -721,7 +868,9 @@ def _answer_to(task, cells, defined):
             marked.append(number)
         if task['defines'] in defined[number]:
             named.append(number)
-    found = marked or named
+    both = [number for number in marked if number in named]
+    broken = [number for number in marked if isinstance(_parsed(_plain(cells[number][0])), Exception)]
+    found = both or broken or named or marked
     return found[-1] if found else None
 
 _UNUSUAL = set('''
@@ -827,6 +976,15 @@ def _write_grades(grades, folder):
         with atomic_write(Path(folder)/name) as file:
             file.write(text.encode('utf-8', 'backslashreplace'))  # a name need not be UTF-8
 
+def _notebooks_in(folder):
+    "The notebooks of a folder, without those that Jupyter, macOS and others leave there under hidden names"
+    found = []
+    for path in sorted(folder.rglob('*.ipynb')):
+        parts = path.relative_to(folder).parts
+        if not any(part.startswith('.') or part == '__MACOSX' for part in parts):
+            found.append(path)
+    return found
+
 def grade(
     notebooks, # a notebook, a folder of notebooks, or a list of such
     out:str=None, # folder for grades.json and grades.csv; None: nothing is written
@@ -841,10 +999,12 @@ def grade(
     for path in map(Path, given):
         if not path.exists():
             raise ValueError(f'{path} does not exist: give a notebook, or a folder of notebooks.')
-        found = [p for p in sorted(path.rglob('*.ipynb')) if '.ipynb_checkpoints' not in p.parts]
-        paths += found if path.is_dir() else [path]
+        paths += _notebooks_in(path) if path.is_dir() else [path]
+    if not given:
+        raise ValueError('No notebook is named: give a notebook, or a folder of notebooks.')
     if not paths:
-        raise ValueError(f'No notebook in {", ".join(map(str, given))}.')
+        folders = ' or '.join(f"'{path}'" for path in given)
+        raise ValueError(f'There is no .ipynb file in {folders}: give a notebook, or a folder of notebooks.')
     if not _landlock_version():
         print('This system (no Landlock) cannot keep answers from writing elsewhere in every case: '
               "see the teacher's page.")

@@ -22,6 +22,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from ..engine.files import atomic_folder, clean, copy_file, locked, make_folder, write_text
 from ..engine.seals import (
     MANIFEST, check_seals, manifest_of, open_run, read_part, seal, sha256_of, unlike, what_decides)
+from ..engine.sources import is_files
 from ..experiments import EXPERIMENTS
 from ..report import STANDS_FOR
 from ..study.beside import SIXTH
@@ -107,10 +108,12 @@ def is_local(
     path = source.get('path')
     if not path:
         return source['name'] not in TERMS # known texts have local copies, too
-    return _is_absolute(path) or path.startswith(('file:', '.', '~')) or os.path.exists(path)
+    return is_files(path) or _is_absolute(path) or path.startswith(('.', '~')) or os.path.exists(path)
 
 def _terms(source):
     "Under which terms the text of a source is, as far as the project knows"
+    if is_files(source.get('path')): # a file of one's own may have any name, that of a known text too
+        return LOCAL_TERMS
     return TERMS.get(source['name'], LOCAL_TERMS if is_local(source) else UNKNOWN_TERMS)
 
 # %% ../../nbs/share/hub.ipynb #c8f772b2
@@ -301,7 +304,7 @@ def _portable(value): # JSON
     if isinstance(value, list):
         return [_portable(v) for v in value]
     if isinstance(value, str):
-        path = value.removeprefix('file:')
+        path = value.partition(':')[2] if is_files(value) else value
         return PureWindowsPath(path).name if _is_absolute(path) else value # it knows both kinds of slashes
     return value
 
@@ -312,9 +315,16 @@ def _write_portable(path, data):
 # %% ../../nbs/share/hub.ipynb #a665ddae
 PUBLISHED = 'history.csv', 'metrics.json', 'receipt.json', 'samples.json' # of the text files of a run
 
+def _model_files(run):
+    "The files of the exported model: those that were sealed; all, in a run of an earlier version"
+    sealed = manifest_of(run.path)
+    if sealed is not None:
+        return [run.path/name for name in sorted(sealed) if name.startswith('model/')]
+    return sorted(path for path in (run.path/'model').rglob('*') if path.is_file())
+
 def _fill(folder, run, card):
     "Write all that is to be public into `folder`"
-    for file in sorted(path for path in (run.path/'model').rglob('*') if path.is_file()):
+    for file in _model_files(run):
         place = folder/file.relative_to(run.path/'model')
         make_folder(place.parent)
         copy_file(file, place)

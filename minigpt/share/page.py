@@ -6,7 +6,7 @@
 __all__ = ['LARGEST_PART', 'packed_weights', 'tokenizer_tables', 'page_html', 'play_page', 'play_part']
 
 # %% ../../nbs/share/page.ipynb #135f53ea
-import base64, json
+import base64, json, os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -142,7 +142,7 @@ _SIGN = 'id="page-data"'  # stands in every page
 
 def play_page(
     runs, # one or two finished runs, as Run or folder
-    out=None, # the file to write, or a folder for play.html; by default that of the first run
+    out=None, # a file such as page.html, or a folder for play.html; by default that of the first run
 )->Path: # the file
     "Write a page in which one or two models write: one file, nothing to install, no network"
     if isinstance(runs, (str, Path, Run)):
@@ -150,8 +150,9 @@ def play_page(
     page = page_html(runs)
     if out is None:
         out = _run(runs[0]).path/'play.html'
+    as_folder = str(out).endswith(('/', os.sep))
     out = Path(out)
-    if out.is_dir():
+    if out.is_dir() or as_folder or not (out.suffix or out.is_file()):
         out = out/'play.html'
     check_ours(out, _SIGN)
     out.parent.mkdir(parents=True, exist_ok=True)
