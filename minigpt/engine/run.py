@@ -38,7 +38,8 @@ from .hardware import (
 from .inside import inside
 from .rules import check_settings, check_value
 from .seals import (
-    MANIFEST, SHAPES, check_engines, check_seals, manifest_of, misfit, parsed_json, seal, sealed_bytes, unlike)
+    MANIFEST, SHAPES, check_engines, check_seals, manifest_of, misfit, parsed_json, seal,
+    sealed_bytes, unlike)
 from .texts import assignment_samples
 from .trainer import (
     STOP_SIGNALS, EngineConfig, Processes, RobustTrainer, SharedValidation, chosen_optimizer, processes)

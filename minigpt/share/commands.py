@@ -519,7 +519,7 @@ def minigpt_grade(
 def minigpt_page(
     run:str, # run folder
     other:str=None, # a second run folder, to play both on the same prompt
-    out:str=None, # file or folder; default: play.html in the run folder
+    out:str=None, # a file such as page.html, or a folder; default: play.html in the run folder
 ):
     "Write a page in which a trained model runs in the browser"
     from minigpt.share.page import play_page

@@ -20,6 +20,7 @@ from huggingface_hub.utils import validate_repo_id
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..engine.files import atomic_folder, clean, copy_file, locked, make_folder, write_text
+from ..engine.run import MAY_CHANGE
 from ..engine.seals import (
     MANIFEST, check_seals, manifest_of, open_run, read_part, seal, sha256_of, unlike, what_decides)
 from ..engine.sources import is_files
@@ -76,7 +77,7 @@ def _differ(run, other):
     a, b = run.config, other.config
     same_name = a['experiment'] == b['experiment']
     same_precision = a['hardware']['dtype'] == b['hardware']['dtype']
-    return not (same_name and same_precision) or bool(unlike(a, b, ['seed']))
+    return not (same_name and same_precision) or bool(unlike(a, b, ('seed', *MAY_CHANGE)))
 
 def sisters(
     run:Run, # finished
