@@ -371,9 +371,9 @@ def ladder_of_changes(
 def _trial_once(file, about, train):
     "Write the result of a trial, unless the file holds it"
     about = json.loads(json.dumps(about))  # tuples become lists, as in the file
-    there = read_json(file) if file.exists() else train()
+    there = read_json(file) if file.exists() else {**train(), **about}
     decide = 'fingerprint', 'kind', 'model', 'train'
-    if file.exists() and any(there.get(key) != about[key] for key in decide):
+    if any(there.get(key) != about[key] for key in decide):
         raise ValueError(f'{file} was trained on another corpus, or with other settings: '
                          'choose another folder for these results.')
     write_json(file, {**about, **{key: value for key, value in there.items() if key not in about}})

@@ -659,10 +659,10 @@ def _tested(job, names, test_names, watch):
 
 def _load_libraries(code):
     "Load what an answer names and what starts programs or threads of its own while it is loaded or at work"
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(ImportError):  # then the answer's own import says so
         if any(word in code for word in ('matplotlib', 'pylab', 'seaborn', '.plot', '.hist')):
             import matplotlib.pyplot  # looks for fonts, with other programs
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(ImportError):
         if 'tqdm' in code:
             import tqdm.auto
             tqdm.std.tqdm.monitor_interval = 0  # no thread that watches the bars

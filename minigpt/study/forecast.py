@@ -204,7 +204,8 @@ def write_forecast(
     path = Path(folder)/(study or f'{corpus}-{blocks}')
     rungs = _rungs(folder, corpus, experiment, like)
     told = _said_before(path)
-    if experiment in told and _is_about(told[experiment], rungs): return told[experiment]
+    if experiment in told and (rungs.empty or _is_about(told[experiment], rungs.settings.iloc[0])):
+        return told[experiment]
     if _has_begun(experiment, path):
         raise ValueError(f'{path/experiment} has a run: a forecast has to be written before it begins.')
     below = rungs[rungs.blocks < blocks]
@@ -222,9 +223,9 @@ def write_forecast(
 _TOLD = Each(dict(blocks=int, law=Each(float), loss=float, low=float, high=float, noise=float, free=int,
                   rungs=[dict(study=str, blocks=int, loss=float, seeds=int)], settings=Maybe(dict)))
 
-def _is_about(told, rungs):
-    "Is a forecast for a run with the settings of these rungs? The earliest files do not say"
-    return not len(rungs) or told.get('settings', rungs.settings.iloc[0]) == rungs.settings.iloc[0]
+def _is_about(told, settings):
+    "Is a forecast for a run with these settings? The earliest files do not say"
+    return told.get('settings', settings) == settings
 
 def _said_before(study):
     "The forecasts in the folder of a study, by experiment"
@@ -239,7 +240,7 @@ def forecasts(
     for path in sorted(Path(folder).glob('*/forecast.json')):
         for experiment, told in _said_before(path.parent).items():
             runs = [run for run in _runs_of(experiment, path.parent)
-                    if _apart_from_size(run.config) == told.get('settings', _apart_from_size(run.config))]
+                    if _is_about(told, _apart_from_size(run.config))]
             outcome = runs[0].metrics['val_loss'] if runs else math.nan  # the interval is for one run
             rows.append(dict(study=path.parent.name, experiment=experiment, blocks=told['blocks'],
                              rungs=len(told['rungs']), expected=math.exp(told['loss']),
@@ -361,7 +362,8 @@ def _forecasts_of(study, name, rungs):
     told = [(file.parent.name, _said_before(file.parent).get(name))
             for file in study.path.parent.glob(f'{study.passport["corpus"]["name"]}*/forecast.json')]
     on_it = set(rungs.study)
-    about = [(folder, said) for folder, said in told if said and _is_about(said, rungs)]
+    settings = rungs.settings.iloc[0]
+    about = [(folder, said) for folder, said in told if said and _is_about(said, settings)]
     return {folder: said for folder, said in about
             if folder in on_it or on_it >= {rung['study'] for rung in said['rungs']}}
 

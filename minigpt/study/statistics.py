@@ -347,7 +347,7 @@ def power(
     return float(right_side + wrong_side)
 
 # %% ../../nbs/study/statistics.ipynb #8c8d85ae
-__MOST_SEEDS = 10**12 # nobody trains as many
+_MOST_SEEDS = 10**12 # nobody trains as many
 
 def seeds_needed(
     gap, # true difference, nats per token
@@ -364,9 +364,9 @@ def seeds_needed(
     most = 2
     while not enough(most):
         most *= 2
-        if most > __MOST_SEEDS:
+        if most > _MOST_SEEDS:
             raise ValueError(f'A gap of {gap:g} is too small beside a standard deviation within pairs of '
-                             f'{within:g}: not even {__MOST_SEEDS:,} seeds tell it.')
+                             f'{within:g}: not even {_MOST_SEEDS:,} seeds tell it.')
     return bisect_left(range(most), True, lo=max(2, most//2), key=enough)  # the first that is enough
 
 # %% ../../nbs/study/statistics.ipynb #5eed50a1
