@@ -149,9 +149,8 @@ class Trainer:
 
     def prepare(self):
         "Set the learning rate and the random seed of the next step"
-        share = lr_share(self.state.step, self.n_steps, self.cfg)
         for group, rate in zip(self.optimizer.param_groups, self.rates):
-            group['lr'] = rate*share
+            group['lr'] = rate*lr_share(self.state.step, self.n_steps, self.cfg)
         seeds = np.random.SeedSequence([self.cfg.seed, self.state.step, self.process])
         torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> np.uint64(1)))  # PyTorch takes 63 bits
 
@@ -401,6 +400,7 @@ def train(
 
         model.save_pretrained(out/'model', blocks.tokenizer)
         loss = validation_loss(model, blocks, blocks.valid) if trainer.stop else trainer.state.by_epoch[-1]
+        if not loss < 700: raise ValueError(f'{out} has diverged, to a loss of {loss:.4g}: lower lr.')
         metrics = dict(val_loss=loss, val_perplexity=math.exp(loss), val_loss_by_epoch=trainer.state.by_epoch,
                        steps=trainer.state.step, tokens=trainer.tokens, n_params=model.num_params())
         (out/'metrics.json').write_text(json.dumps(metrics, indent=1))
