@@ -9,7 +9,6 @@ __all__ = ['why_it_failed', 'first_line', 'what_to_do', 'CannotWrite', 'can_writ
 
 # %% ../../nbs/engine/files.ipynb #c87460d2
 import errno
-import filecmp
 import itertools
 import json
 import os
@@ -235,7 +234,11 @@ def copy_file(
     with open(source, 'rb') as original, atomic_write(path) as copy:
         shutil.copyfileobj(original, copy, 2**20)
         copy.flush()
-        if not filecmp.cmp(source, copy.name, shallow=False):
+        original.seek(0)  # the file that was copied, though another may have taken its name by now
+        with open(copy.name, 'rb') as written:
+            chunks = iter(lambda: original.read(2**20), b'')
+            alike = all(written.read(len(chunk)) == chunk for chunk in chunks) and not written.read(1)
+        if not alike:
             raise OSError(errno.EIO, f'the copy is not like {source}')
 
 # %% ../../nbs/engine/files.ipynb #9d9631d8
