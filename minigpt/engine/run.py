@@ -44,7 +44,7 @@ from .texts import assignment_samples
 from .trainer import (
     STOP_SIGNALS, EngineConfig, Processes, RobustTrainer, SharedValidation, chosen_optimizer, processes)
 from ..train import (
-    SAMPLING, Callback, History, Progress, Run, one_run_at_a_time, steps_per_epoch)
+    SAMPLING, Callback, History, Progress, Run, eval_steps, one_run_at_a_time, steps_per_epoch)
 
 # %% ../../nbs/engine/run.ipynb #439554fc
 class Stopped(KeyboardInterrupt):
@@ -212,6 +212,8 @@ def samples(self:Run):
     return self.read('samples.json')
 
 # %% ../../nbs/engine/run.ipynb #2c6f3546
+_baselines = lru_cache(1)(Baselines)  # the same for all runs on a corpus
+
 def steps_within(
     minutes:float, # for all of the run
     model_cfg, # of the run
@@ -240,13 +242,16 @@ def steps_within(
     except FloatingPointError as e:
         raise ValueError(f'While the steps were timed, {e}: train with a smaller learning rate.') from e
     some = blocks.valid[:64]
-    a_block = seconds_of(lambda: validation.measure(trial, some))/len(some)
+    a_block = seconds_of(lambda: validation.measure(trial, some))/len(some)  # in a sample
+    exactly = seconds_of(lambda: validation.measure(trial, some, exact=True))/len(some)
+    a_sample = min(len(blocks.valid), cfg.eval_batches*cfg.batch_size)*a_block
     the_end = 2*seconds_of(closing)
-    sampled = 35*min(len(blocks.valid), cfg.eval_batches*cfg.batch_size)*a_block
+    _baselines(blocks)  # takes its time now, and none at the end
     def cost(n):
         "Seconds of a run of `n` steps, and a little for what is not foreseen"
         epochs = math.ceil(n/trial.steps_per_epoch) + 1
-        return 1.05*(n*a_step + sampled + epochs*len(blocks.valid)*a_block + the_end)
+        samples = len(eval_steps(n, cfg.eval_every))
+        return 1.05*(n*a_step + samples*a_sample + epochs*len(blocks.valid)*exactly + the_end)
     left = 60*minutes - (time.perf_counter() - start)
     n = bisect(range(1, int(left/a_step) + 2 if left > 0 else 1), left, key=cost)
     if not n:
@@ -477,8 +482,6 @@ def final_metrics(
                 val_loss_by_epoch=[*trainer.state.by_epoch, loss], sources=by_source,
                 baselines={k: whole[k] for k in ('uniform', 'unigram', 'bigram')})
 
-_baselines = lru_cache(1)(Baselines)  # the same for all runs on a corpus
-
 def export_damage(
     folder, # that save_pretrained wrote
     model_class, # of the model
@@ -606,6 +609,9 @@ def train_run(
     "Train a model, or go on with the run in `out`"
     check_settings(model_cfg)
     check_value('save_minutes', save_minutes, float)
+    if not hasattr(blocks, 'fingerprint'):
+        raise ValueError('These blocks have no fingerprint, by which their runs could be told from others: '
+                         'build them with build_corpus of minigpt.engine.corpus.')
     run = Run(out)
     label = f'{experiment or Path(out).name} seed {cfg.seed}'
     blocks = blocks.limited(cfg.train_blocks, cfg.valid_blocks)

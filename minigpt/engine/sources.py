@@ -21,7 +21,7 @@ import sys
 import zlib
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -469,24 +469,25 @@ def is_files(
     return holds_out_ends(path) or (path or '').startswith('file:')
 
 def _sources_of(corpus):
-    "The name and the path of each source of a corpus, which is a `Corpus` or was read from JSON"
-    sources = corpus.sources if isinstance(corpus, Corpus) else corpus['sources']
-    fields = [vars(source) if isinstance(source, Source) else source for source in sources]
-    return [(source['name'], source.get('path') or '') for source in fields]
+    "Of each source of a corpus, which is a `Corpus` or was read from JSON: (path, what else it is known by)"
+    corpus = asdict(corpus) if isinstance(corpus, Corpus) else corpus
+    learned = bool(corpus.get('vocab_size'))  # the vocabulary is that of this text
+    return [(source.get('path') or '', (source['name'], source.get('config'), learned))
+            for source in corpus['sources']]
 
 def is_private(
     corpus, # Corpus, or the same read from JSON
 )->bool:
     "Was it made from files of this machine, and not from public data sets?"
     return any(is_files(path) or path.startswith('.') or Path(path).is_absolute()
-               for name, path in _sources_of(corpus))
+               for path, _ in _sources_of(corpus))
 
 def is_own(
     corpus, # Corpus, or the same read from JSON
 )->bool:
     "Has it sources that are none of a preset?"
     known = {source for preset in CORPORA.values() for source in _sources_of(preset)}
-    return any(not path.startswith('python:') for name, path in set(_sources_of(corpus)) - known)
+    return any(not path.startswith('python:') for path, _ in set(_sources_of(corpus)) - known)
 
 # %% ../../nbs/engine/sources.ipynb #ed44ccce
 def own_corpus(
