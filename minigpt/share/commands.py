@@ -197,9 +197,8 @@ def _check_effect(experiment, configs, asked):
     from minigpt.model import GPTConfig
     usual = {**asdict(GPTConfig()), **asdict(EngineConfig()), 'n_head': 1}
     for name, value in asked.items():
-        if value == usual[name]:
-            continue
-        if experiment.configs(*configs) == experiment.configs(*with_settings(configs, {name: usual[name]})):
+        other = usual[name] if value != usual[name] else 2*value
+        if experiment.configs(*configs) == experiment.configs(*with_settings(configs, {name: other})):
             raise ValueError(f'{name} is {value}, which changes nothing in {experiment.name}: '
                              'it has its own. Leave the option out.')
 
@@ -247,8 +246,10 @@ def minigpt_train(
     from minigpt.engine.trainer import EngineConfig, processes
     from minigpt.experiments import EXPERIMENTS, study_folder
     from minigpt.study.dynamics import left_out_steps
+    from minigpt.study.wishes import with_baseline
     from minigpt.train import defaults
     named = _one_experiment(experiment) if experiment else None
+    with_baseline(experiment, minutes)  # raises where minutes would replace what it is about
     if named and name == 'custom':
         name = named.name
     if name in EXPERIMENTS and not (named and name == named.name):
@@ -272,8 +273,7 @@ def minigpt_train(
         settings.update(own_training(chosen, settings['batch_size'], epochs, minutes, say))
         cfg = replace(cfg, **settings)
         if named:
-            given = dict(dropout=dropout, n_head=n_head, epochs=epochs, batch_size=batch_size,
-                         lr=lr, schedule=schedule, warmup=warmup)
+            given = dict(shape, epochs=epochs, batch_size=batch_size, lr=lr, schedule=schedule, warmup=warmup)
             options = inspect.signature(minigpt_train).parameters
             asked = {key: value for key, value in given.items() if value != options[key].default}
             _check_effect(named, (model_cfg, cfg), asked)
@@ -310,6 +310,14 @@ def _model_folder(name):
         raise ValueError(f'{place} is a folder of runs: name one of them, such as {inside[0].parent}.')
     return str(name), _AnyKind
 
+def _cleaning_of(name):
+    "How the text was cleaned that the model of this name was trained on: its prompts are, too"
+    from minigpt.data import CLEAN
+    from minigpt.train import Run
+    run = Run(name) if (Path(name)/'model').is_dir() else Run(Path(name).parent)
+    known = (run.path/'config.json').exists() and run.config.get('corpus')  # the course's `train` notes none
+    return CLEAN[known['clean'] if known else 'none']
+
 # %% ../../nbs/share/commands.ipynb #0dd1919d
 @command
 def minigpt_generate(
@@ -329,11 +337,12 @@ def minigpt_generate(
     if model is None:
         model = newest_run(out)
         print(f'The newest run speaks: {model}', file=sys.stderr)
+    clean = _cleaning_of(model)
     model, tokenizer = open_export(*_model_folder(model))
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     if prompt is None and sys.stdin is None:
         raise ValueError('prompt is missing, and standard input is closed: give a text with --prompt.')
-    prompt = sys.stdin.read().strip() if prompt is None else _as_text(prompt)
+    prompt = clean(sys.stdin.read().strip() if prompt is None else _as_text(prompt))
     sampling = dict(max_new_tokens=max_new_tokens, temperature=temperature,
                     top_k=top_k, top_p=top_p)
     pieces = stream_text(model, tokenizer, prompt, generator, tokenizer.eos_token_id, **sampling)
@@ -388,12 +397,14 @@ def _check_experiments(experiments):
             raise ValueError(f'experiments is {experiments!r}, which has {name} twice: name each once.')
 
 # %% ../../nbs/share/commands.ipynb #830faf4d
-def _first_with(settings, paths):
-    "The first of some runs that was trained with these settings; None if none was"
+def _trained_so(df, settings, fingerprint):
+    "The rows of the runs that were trained with these settings; of those on this text, if there are any"
     from minigpt.train import Run
-    trained = [(path, Run(path).config['train']) for path in paths]
-    agreeing = (path for path, train in trained if all(train.get(k) == v for k, v in settings.items()))
-    return next(agreeing, None)
+    configs = [Run(path).config for path in df.path]
+    agree = [all(config['train'].get(k) == v for k, v in settings.items()) for config in configs]
+    here = [config.get('fingerprint') == fingerprint for config in configs]
+    both = [a and h for a, h in zip(agree, here)]
+    return df[both if any(both) else agree]
 
 def _of_the_assignment(path):
     "Is a run one of those that a report compares?"
@@ -401,10 +412,9 @@ def _of_the_assignment(path):
     from minigpt.train import Run
     return EXPERIMENTS[Run(path).config['experiment']].group == 'assignment'
 
-def _say_alone(df, settings):
+def _say_alone(df):
     "What runs came to, where there is nothing of the assignment to compare them with in a report"
-    agreeing = [_first_with(settings, [path]) is not None for path in df.path]
-    shown = df[agreeing].rename(columns=dict(val_perplexity='perplexity'))
+    shown = df.rename(columns=dict(val_perplexity='perplexity'))
     columns = ['experiment', 'seed', 'perplexity', 'path']
     print(shown[columns].to_string(index=False, float_format='{:.2f}'.format))
     print('A report compares experiments of the assignment, and none of them has been trained like this: '
@@ -487,9 +497,10 @@ def minigpt_experiments(
     if 'wishes' in [name.strip() for name in experiments.split(',')]:
         ways = _both_packings(corpus, max_blocks, own)
         _compare_packings(blocks, ways, seed_numbers, out, data, hub_root, backup, resume, **limits)
-    like = _first_with(limits, df.path)
+    alike = _trained_so(df, limits, blocks.fingerprint)
+    like = None if alike.empty else alike.path.iloc[0]
     if like and not _of_the_assignment(like):
-        return _say_alone(df, limits)
+        return _say_alone(alike)
     study = Study(Path(df.path[0]).parents[1], like=like)
     path = report(study, extra=_playing(study, study.path))
     table = beside_counting(study)

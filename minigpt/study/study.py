@@ -106,6 +106,8 @@ class Study:
         like=None, # folder of a run that the others must agree with; None: one that most agree with
     ):
         self.path = Path(path)
+        if self.path.name in ('', '..'):  # its name and what lies beside it are asked for
+            self.path = self.path.resolve()
         _check_runs(self.path)
         runs = load_runs(path)
         if not (self.path/'corpus.json').exists():

@@ -9,6 +9,7 @@ __all__ = ['WISHES', 'PACKINGS', 'PACKING_TITLE', 'with_baseline', 'held_out_tex
 # %% ../../nbs/study/wishes.ipynb #d6c26d15
 import math
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,12 @@ from ..engine.corpus import build_corpus
 from ..engine.evaluate import evaluate
 from ..engine.files import write_json
 from ..engine.hardware import training_minutes
-from ..engine.seals import Each, open_export, read_part
+from ..engine.seals import ANYWHERE, Each, open_export, read_part, unlike
 from ..engine.trainer import EngineConfig
-from ..experiments import experiments_named, run_experiments, study_folder
+from ..experiments import experiments_named, run_experiments, study_folder, with_settings
 from .statistics import ALPHA, compare, found_by_pooling, holm, verdict_of_pairs
 from .words import counted, interval, label, listed, signed
-from ..train import Run
+from ..train import Run, defaults
 
 # %% ../../nbs/study/wishes.ipynb #71d268d9
 WISHES = {wish.name: wish for wish in experiments_named('wishes')}
@@ -101,12 +102,20 @@ def try_packings(
     texts = held_out_texts(ways['stream'], hub_root, most)
     if not texts:
         raise ValueError('No document is held out, so packings cannot be compared: add documents.')
+    changes = {'batch_size': defaults(blocks)[1].batch_size, **changes}  # the same for both packings
     measured = {}
     for way, corpus in ways.items():
         packed = build_corpus(corpus, data, hub_root)
+        model_cfg, cfg = with_settings(defaults(packed, EngineConfig), changes)
+        wanted = dict(kind=model_cfg.kind, model=asdict(model_cfg), train=asdict(cfg),
+                      fingerprint=packed.fingerprint)
         runs = run_experiments(packed, 'exp1', seeds, out, backup, resume, **changes)
         runs = runs[(runs.experiment == 'exp1') & runs.seed.isin(seeds)]
-        bits = {str(row.seed): bits_on(Run(row.path), texts) for row in runs.itertuples()}
+        bits = {str(row.seed): bits_on(Run(row.path), texts) for row in runs.itertuples()
+                if not unlike(Run(row.path).config, wanted, ('seed', *ANYWHERE))}
+        if not bits:
+            raise ValueError(f'No baseline of {corpus.name} in {out} was trained like this study: '
+                             'choose another folder for runs.')
         limited = packed.limited(changes.get('train_blocks'), changes.get('valid_blocks'))
         measured[way] = dict(corpus=corpus.name, train=len(limited.train), bits_per_byte=bits)
     result = dict(fingerprint=blocks.fingerprint, documents=len(texts),
