@@ -426,6 +426,8 @@ def held_back(
         held.add(documents[number])
         n_held += sizes[documents[number]]
     out = np.array([document in held for document in begins_in])
+    if out.all():
+        raise ValueError('All training blocks are of one document, so none can be held back: add documents.')
     view = copy(blocks)
     view.train = blocks.train[~out]
     view.valid = blocks.train[out]

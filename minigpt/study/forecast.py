@@ -20,7 +20,7 @@ import pandas as pd
 from scipy.optimize import least_squares
 
 from ..data import Blocks
-from ..engine.files import write_json
+from ..engine.files import make_folder, why_it_failed, write_json
 from ..engine.seals import Each, Maybe, read_part, what_decides
 from ..engine.trainer import EngineConfig
 from ..experiments import (
@@ -310,6 +310,8 @@ def foretell(
     n_train = len(blocks.limited(*limits).train)
     study = study_folder(blocks, changes.get('train_blocks'))
     places = [Path(folder)/study for folder in (out, backup) if folder]
+    _shared(places)  # what was said on another machine is brought back
+    sentences = []
     likes, below = {}, {}
     for name, experiment in EXPERIMENTS.items():
         try:
@@ -321,7 +323,6 @@ def foretell(
         rungs = _rungs(out, blocks.corpus.name, name, likes[name])
         if (rungs.blocks < n_train).any():
             below[name] = rungs[rungs.blocks < n_train]
-    sentences = []
     for name in (experiment.name for experiment in experiments_named(experiments)):
         if name not in below or not _has_curve(below[name]) or _has_begun(name, *places):
             continue
@@ -334,7 +335,21 @@ def foretell(
         loss, low, high = (f'{math.exp(told[key]):.2f}' for key in ('loss', 'low', 'high'))
         sentences.append(f'{len(told["rungs"])} smaller sizes say of {name} on {n_train:,} blocks: '
                          f'perplexity {loss}, between {low} and {high}.')
-    return sentences
+    return sentences + _shared(places)
+
+def _shared(places):
+    "Have each folder of a study hold what was said in any; the first is right where they differ"
+    said = {}
+    for place in places:
+        said = {**_said_before(place), **said}
+    for place in places:
+        if _said_before(place) == said or not place.parent.is_dir(): continue
+        try:
+            make_folder(place)
+            write_json(place/'forecast.json', said)
+        except OSError as error:
+            return [f'The forecasts could not be copied to {place} ({why_it_failed(error)}).']
+    return []
 
 def noise_of(
     name:str, # of an experiment
@@ -436,6 +451,7 @@ def full_size_table(
         rows.append({'Experiment': label(name), 'Sizes fitted': str(len(below)),
                      'Full size ÷ largest of them': f'{full/below.blocks.max():,.1f}',
                      CURVE: said,
+                     STRAIGHT: f'{math.exp(straight_on(below.to_dict("records"), full)):.1f}',
                      'Outcome': f'{outcome.iloc[0]:.1f}' if len(outcome) else 'not trained',
                      'The assignment, on other text': f'{reported:.2f}' if reported else 'not given'})
     return pd.DataFrame(rows) if rows else None
