@@ -322,9 +322,16 @@ def _leave_signals(worker):
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
+def _readers():
+    "How many processes read ahead: two, or one where this process may use a single processor"
+    usable = os.sched_getaffinity(0) if hasattr(os, 'sched_getaffinity') else range(os.cpu_count() or 1)
+    return min(2, len(usable))
+
 @patch
-def streamed(self:RobustTrainer, workers=2):
+def streamed(self:RobustTrainer, workers=None):
     "The same batches from tokens on disk, read ahead by worker processes"
+    if workers is None:
+        workers = _readers()
     numbers = (self.share(step)[0] for step in range(self.state.step, self.n_steps))
     pinned = self.device.type == 'cuda'
     loader = DataLoader(self.blocks, batch_size=None, sampler=numbers, num_workers=workers,
