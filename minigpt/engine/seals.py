@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['MANIFEST', 'RUN_PARTS', 'CORPUS_PARTS', 'IN_WORDS', 'OF_THE_COURSE', 'SHAPES', 'ANYWHERE', 'sha256_of', 'seal',
            'remedy_for', 'damaged', 'manifest_of', 'sealed_bytes', 'check_seals', 'is_ours', 'check_ours', 'Each',
-           'Maybe', 'misfit', 'parsed_json', 'read_part', 'check_engines', 'what_decides', 'unlike', 'open_tokenizer',
-           'open_export', 'open_run']
+           'Maybe', 'misfit', 'parsed_json', 'read_part', 'check_engines', 'what_decides', 'config_to_come', 'unlike',
+           'open_tokenizer', 'open_export', 'open_run']
 
 # %% ../../nbs/engine/seals.ipynb #5ea20006
 import hashlib
@@ -21,7 +21,7 @@ import pandas as pd
 from fastcore.basics import patch
 from safetensors import safe_open
 
-from ..data import CLEAN
+from ..data import CLEAN, Blocks
 from .files import first_line, write_json
 from .inside import SENTENCE
 from .trainer import EngineConfig
@@ -322,6 +322,15 @@ def what_decides(
     settings.update(config['train'])
     settings['fingerprint'] = config.get('fingerprint')
     return settings
+
+def config_to_come(
+    model_cfg, # the shape of the model of a run that has not begun
+    cfg:EngineConfig, # how it will be trained
+    blocks:Blocks, # on which corpus
+)->dict: # as far as `what_decides` reads it
+    "What the `config.json` of a run will say of its settings"
+    return dict(kind=model_cfg.kind, model=asdict(model_cfg), train=asdict(cfg),
+                fingerprint=blocks.fingerprint)
 
 ANYWHERE = 'device', 'dtype', 'compile', 'deterministic'  # where and how it is computed, as it was asked for
 

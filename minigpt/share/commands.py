@@ -249,7 +249,8 @@ def minigpt_train(
     from minigpt.study.wishes import with_baseline
     from minigpt.train import defaults
     named = _one_experiment(experiment) if experiment else None
-    with_baseline(experiment, minutes)  # raises where minutes would replace what it is about
+    if named:
+        with_baseline(experiment, minutes)  # raises where minutes would replace what it is about
     if named and name == 'custom':
         name = named.name
     if name in EXPERIMENTS and not (named and name == named.name):

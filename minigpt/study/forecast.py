@@ -10,7 +10,6 @@ __all__ = ['FEWEST', 'RUNG_ONLY', 'RUNG', 'FORECAST', 'STRAIGHT', 'CURVE', 'Loss
 
 # %% ../../nbs/study/forecast.ipynb #a9b2e238
 import math
-from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +20,7 @@ from scipy.optimize import least_squares
 
 from ..data import Blocks
 from ..engine.files import make_folder, why_it_failed, write_json
-from ..engine.seals import Each, Maybe, read_part, what_decides
+from ..engine.seals import Each, Maybe, config_to_come, read_part, what_decides
 from ..engine.trainer import EngineConfig
 from ..experiments import (
     EXPERIMENTS, REPORTED, REPORTED_DATA, experiments_named, study_folder, with_settings)
@@ -318,8 +317,7 @@ def foretell(
             model_cfg, cfg = experiment.configs(*base)
         except ValueError:  # it has no shape for this vocabulary, which its training will say
             continue
-        likes[name] = dict(kind=model_cfg.kind, model=asdict(model_cfg), train=asdict(cfg),
-                           fingerprint=blocks.fingerprint)
+        likes[name] = config_to_come(model_cfg, cfg, blocks)
         rungs = _rungs(out, blocks.corpus.name, name, likes[name])
         if (rungs.blocks < n_train).any():
             below[name] = rungs[rungs.blocks < n_train]

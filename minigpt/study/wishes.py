@@ -9,7 +9,6 @@ __all__ = ['WISHES', 'PACKINGS', 'PACKING_TITLE', 'with_baseline', 'held_out_tex
 # %% ../../nbs/study/wishes.ipynb #d6c26d15
 import math
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from ..engine.corpus import build_corpus
 from ..engine.evaluate import evaluate
 from ..engine.files import write_json
 from ..engine.hardware import training_minutes
-from ..engine.seals import ANYWHERE, Each, open_export, read_part, unlike
+from ..engine.seals import ANYWHERE, Each, config_to_come, open_export, read_part, unlike
 from ..engine.trainer import EngineConfig
 from ..experiments import experiments_named, run_experiments, study_folder, with_settings
 from .statistics import ALPHA, compare, found_by_pooling, holm, verdict_of_pairs
@@ -106,9 +105,7 @@ def try_packings(
     measured = {}
     for way, corpus in ways.items():
         packed = build_corpus(corpus, data, hub_root)
-        model_cfg, cfg = with_settings(defaults(packed, EngineConfig), changes)
-        wanted = dict(kind=model_cfg.kind, model=asdict(model_cfg), train=asdict(cfg),
-                      fingerprint=packed.fingerprint)
+        wanted = config_to_come(*with_settings(defaults(packed, EngineConfig), changes), packed)
         runs = run_experiments(packed, 'exp1', seeds, out, backup, resume, **changes)
         runs = runs[(runs.experiment == 'exp1') & runs.seed.isin(seeds)]
         bits = {str(row.seed): bits_on(Run(row.path), texts) for row in runs.itertuples()
