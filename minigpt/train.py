@@ -144,7 +144,6 @@ class Trainer:
         self.n_steps = n_steps or cfg.epochs*self.steps_per_epoch
         self.state = TrainState()
         self.recent = []  # losses that are still on the device
-        self.val_loss = self.stop = None  # measured in this step; a reason to stop early
         self.process = 0  # its number, where several processes train one model together
 
     def prepare(self):
@@ -204,6 +203,7 @@ def epoch_over(self:Trainer):
 @patch
 def fit(self:Trainer):
     "Take all steps that are left"
+    self.val_loss = self.stop = None  # measured in this step; a reason to stop early
     self.model.train()
     self.call('before_fit')
     for ids in self.batches():
