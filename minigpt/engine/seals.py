@@ -327,7 +327,7 @@ def config_to_come(
     model_cfg, # the shape of the model of a run that has not begun
     cfg:EngineConfig, # how it will be trained
     blocks:Blocks, # on which corpus
-)->dict: # as far as `what_decides` reads it
+)->dict: # as far as what_decides reads it
     "What the `config.json` of a run will say of its settings"
     return dict(kind=model_cfg.kind, model=asdict(model_cfg), train=asdict(cfg),
                 fingerprint=blocks.fingerprint)

@@ -26,7 +26,7 @@ def has_sixth(
 
 def against_rival(
     study, # a Study with runs of the recipe
-): # a row of `compare`; None where there are no runs of Exp 3
+): # a row of compare; None where there are no runs of Exp 3
     "How the recipe ended against Exp 3, over the seeds that both have"
     theirs = study.of(RIVAL)
     if theirs.empty: return None
