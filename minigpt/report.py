@@ -102,7 +102,7 @@ def notes(study:Study)->dict: # values for the template
     names = [source['source'] for source in study.passport['sources']]
     swaps = [f'{name} stands in for {STANDS_FOR[name]}' for name in names if name in STANDS_FOR]
     smaller = study.beside_assignment and blocks < ASSIGNMENT_BLOCKS
-    return dict(stand_ins=listed(swaps), missing=listed(study.missing), blocks=f'{blocks:,}',
+    return dict(stand_ins=listed(swaps), missing=listed(study.missing), part=study.part, blocks=f'{blocks:,}',
                 share=f'{blocks/ASSIGNMENT_BLOCKS:.1%}' if smaller else '',
                 assignment=f'{ASSIGNMENT_BLOCKS:,}')
 
@@ -114,8 +114,6 @@ def heading(study:Study)->dict: # values for the template
     "Title, author, and what the runs were made of"
     config = study.runs[0].config
     seeds = [str(k) for k in sorted(study.df.seed.unique())]
-    used = [machine for run in study.runs for machine in run.machines] # several, if resumed elsewhere
-    machines = {f'{machine["name"]} ({machine["dtype"]})' for machine in used}
     who = authorship()
     return dict(
         **who, nameless=who['author'].startswith('['),
@@ -123,7 +121,7 @@ def heading(study:Study)->dict: # values for the template
         experiments=counted(len(study.means), 'experiment'),
         seeds=('seeds ' if len(seeds) > 1 else 'seed ') + listed(seeds),
         corpus=config['corpus']['name'], fingerprint=config['fingerprint'][:12],
-        hardware=listed(sorted(machines)), versions=with_versions(config))
+        hardware=listed(study.machines()), versions=with_versions(config))
 
 # %% ../nbs/04_report.ipynb #af0a27a1
 def gpt_words(study:Study)->dict: # values for the template
@@ -201,20 +199,22 @@ SAID_ELSEWHERE = ('optimizer', 'epochs', 'minutes', 'lr', 'batch_size', 'seed', 
 
 def training(study:Study)->dict: # values for the template
     "Section 3: how the models were trained, and how they ended"
-    config = study.run(study.baseline.name).config
-    hardware, *later = study.run(study.baseline.name).machines
-    settings = config['train']
+    run = study.run(study.baseline.name)
+    hardware, *later = run.machines
+    settings = run.config['train']
     minutes = settings.get('minutes')
     length = f'{minutes:g} min each' if minutes else counted(settings['epochs'], 'epoch')
-    said = {k: v for k, v in settings.items() if k not in SAID_ELSEWHERE and v is not None}
+    apart = (*SAID_ELSEWHERE, *study.differing)
+    said = {k: v for k, v in settings.items() if k not in apart and v is not None}
     return dict(
         experiments=counted(len(study.means), 'experiment'),
         of_baseline=study.baseline.name == 'exp1' and len(study.means) > 1, length=length,
         optimizer=optimizer_words(settings), shared=', '.join(f'{k}={v}' for k, v in said.items()),
         samples=study.dynamics.samples[0], eval_batches=settings['eval_batches'],
         device=hardware['name'], dtype=hardware['dtype'], why=hardware['why'], later=later,
-        corpus=config['corpus']['name'], ranking=beside_counting(study), verdicts=verdict_table(study),
-        noise=section(seed_noise, study), others=other_experiments(study))
+        elsewhere=listed(study.machines(without=run)), differing=study.differing,
+        corpus=study.passport['corpus']['name'], ranking=beside_counting(study),
+        verdicts=verdict_table(study), noise=section(seed_noise, study), others=other_experiments(study))
 
 # %% ../nbs/04_report.ipynb #efe88c85
 DID = {'better': 'improved on', 'worse': 'did worse than'} # other verdicts tell nothing apart
@@ -421,7 +421,7 @@ def references(study:Study)->dict: # values for the template
     name = config['corpus']['name']
     sources = listed(source['source'] for source in study.passport['sources'])
     return dict(of_docs=name == 'docs', of_report=name == 'report', corpus=name, sources=sources,
-                versions=with_versions(config), device=config['hardware']['name'], today=has_sixth(study))
+                versions=with_versions(config), device=listed(study.machines()), today=has_sixth(study))
 
 # %% ../nbs/04_report.ipynb #bc26b87e
 SECTIONS = (heading, architecture, dataset, training, performance, training_dynamics, generated, taken_apart,

@@ -23,7 +23,7 @@ from .claims import claims
 from .dynamics import dynamics_table, left_out_steps
 from .parts import apart
 from .statistics import compare, mean_losses, rows_of, simulate, spread
-from .words import CHANGED, label
+from .words import CHANGED, label, listed
 from ..train import Run
 
 # %% ../../nbs/study/study.ipynb #5ea30002
@@ -99,6 +99,10 @@ def _short(value):
     return value[:12] if isinstance(value, str) else f'{value:g}' if isinstance(value, float) else str(value)
 
 # %% ../../nbs/study/study.ipynb #e03e51be
+def _named(run):
+    "The machines that a run was trained on, with their precision"
+    return [f'{machine["name"]} ({machine["dtype"]})' for machine in run.machines]
+
 class Study:
     "The finished runs of one results folder, and what may be said of them"
     def __init__(self,
@@ -160,7 +164,15 @@ class Study:
     )->bool:
         "Were all their runs on one kind of machine, with as many threads, so that their times compare?"
         runs = [Run(path) for name in names for path in self.of(name).path]
-        return len({(machine['name'], machine['dtype']) for run in runs for machine in run.machines}) == 1
+        return len({name for run in runs for name in _named(run)}) == 1
+
+    def machines(self,
+        without:Run=None, # leave out those that this run was trained on
+    )->list: # such as 'Tesla T4 (float16)'
+        "The machines that its runs were trained on, with their precision"
+        used = {name for run in self.runs for name in _named(run)}
+        left_out = _named(without) if without else []
+        return sorted(used.difference(left_out))
 
     @cached_property
     def comparison(self):
@@ -280,6 +292,27 @@ class Study:
         "How many blocks a run may train and validate on, None where it uses all"
         train = self.runs[0].config['train']
         return train.get('train_blocks'), train.get('valid_blocks')
+
+    @cached_property
+    def part(self):
+        "On which part of the corpus its runs trained and were measured, as a sentence; '' for all of it"
+        there = self.passport['splits'][self.passport['corpus']['split']]
+        train, valid = self.size
+        said = []
+        if train:
+            share = train/there['train']
+            said.append(f'trained on {train:,} of its {there["train"]:,} training blocks ({share:.1%})')
+        if valid:
+            share = valid/there['valid']
+            said.append(f'were measured on {valid:,} of its {there["valid"]:,} validation blocks '
+                        f'({share:.1%})')
+        return f'The runs {listed(said)}.' if said else ''
+
+    @cached_property
+    def differing(self):
+        "In which settings of how it is computed its runs differ, with the values: 'auto, on' for one"
+        values = {name: {str(run.config['train'].get(name)) for run in self.runs} for name in ANYWHERE}
+        return {name: ', '.join(sorted(found)) for name, found in values.items() if len(found) > 1}
 
     @cached_property
     def siblings(self):
