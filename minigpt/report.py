@@ -155,7 +155,6 @@ def dataset(study:Study)->dict: # values for the template
     "Section 2: the text, as its passport describes it"
     meta = study.passport
     corpus = meta['corpus']
-    used = meta['splits'][corpus['split']]
     sources = passport(meta)
     kept = span(sources.kept.drop('all'), '.1%')
     ends = any(holds_out_ends(source['path']) for source in corpus['sources'])
@@ -168,7 +167,7 @@ def dataset(study:Study)->dict: # values for the template
         tokenizer='trained on this corpus' if corpus['vocab_size'] else corpus['tokenizer'],
         packing=PACKED[corpus['packing']].format(kept=kept),
         split='the last tenth of each text is held out' if ends else f'by {corpus["split"]}',
-        train=f'{used["train"]:,}', valid=f'{used["valid"]:,}',
+        train=f'{study.split["train"]:,}', valid=f'{study.split["valid"]:,}',
         **{name: yardstick(nats) for name, nats in study.yardsticks.items()})
 
 # %% ../nbs/04_report.ipynb #6cf06246

@@ -474,11 +474,10 @@ def more_text(study)->dict: # values for the template
     rungs = rungs_table(study)
     if rungs is None: return dict(rungs=None)
     outcomes = rungs.Inside[rungs.Inside != '']
-    held_out = study.passport['splits'][study.passport['corpus']['split']]['valid']
     return dict(
         rungs=rungs, full=full_size_table(study), recipe=same_tokens_by_size(study),
         target=f'{REPORTED_DATA["train"]:,}',
-        validated=f'{study.size[1] or held_out:,}',
+        validated=f'{study.size[1] or study.split["valid"]:,}',
         outcomes=len(outcomes), inside=int((outcomes == 'yes').sum()),
         enough=any(_has_curve(ladder) for ladder in _ladders(study).values()),
         tables_before=wish_table(study) is not None)

@@ -294,18 +294,21 @@ class Study:
         return train.get('train_blocks'), train.get('valid_blocks')
 
     @cached_property
+    def split(self):
+        "How many blocks the corpus has to train and to validate on, and what they share"
+        return self.passport['splits'][self.passport['corpus']['split']]
+
+    @cached_property
     def part(self):
         "On which part of the corpus its runs trained and were measured, as a sentence; '' for all of it"
-        there = self.passport['splits'][self.passport['corpus']['split']]
         train, valid = self.size
         said = []
         if train:
-            share = train/there['train']
-            said.append(f'trained on {train:,} of its {there["train"]:,} training blocks ({share:.1%})')
+            there = self.split['train']
+            said.append(f'trained on {train:,} of its {there:,} training blocks ({train/there:.1%})')
         if valid:
-            share = valid/there['valid']
-            said.append(f'were measured on {valid:,} of its {there["valid"]:,} validation blocks '
-                        f'({share:.1%})')
+            there = self.split['valid']
+            said.append(f'were measured on {valid:,} of its {there:,} validation blocks ({valid/there:.1%})')
         return f'The runs {listed(said)}.' if said else ''
 
     @cached_property
