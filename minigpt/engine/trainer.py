@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 
 from ..data import Blocks
 from .files import first_line
-from .hardware import hardware
+from .hardware import deterministic, hardware
 from .loss import lean_loss
 from .rules import check_settings
 from ..model import MODELS, GPTConfig
@@ -265,9 +265,9 @@ def compiled_hidden(self:RobustTrainer):
     hidden = self.model.hidden
     compiled = torch.compile(hidden)
     size = self.cfg.batch_size//self.processes.world
-    example = torch.zeros(size, self.blocks.corpus.block_size - 1, dtype=torch.long, device=self.device)
-    with self.autocast():
-        compiled(example).sum().backward()
+    example = torch.zeros(size, self.blocks.corpus.block_size, dtype=torch.long, device=self.device)
+    with deterministic(self.cfg.deterministic), self.autocast():  # all as in training, or it is compiled again
+        compiled(example[:, :-1]).sum().backward()
     self.optimizer.zero_grad()
     return lambda ids: compiled(ids) if len(ids) == size else hidden(ids)
 
