@@ -425,6 +425,7 @@ def rungs_table(
     return pd.DataFrame(rows) if rows else None
 
 CURVE = 'The curve says (95 % if the law holds)'  # heading of a column
+ASSIGNED = 'The assignment, on other text'  # another, and a row's name
 
 def full_size_table(
     study, # a Study
@@ -452,7 +453,7 @@ def full_size_table(
                      CURVE: said,
                      STRAIGHT: f'{math.exp(straight_on(below.to_dict("records"), full)):.1f}',
                      'Outcome': f'{outcome.iloc[0]:.1f}' if len(outcome) else 'not trained',
-                     'The assignment, on other text': f'{reported:.2f}' if reported else 'not given'})
+                     ASSIGNED: f'{reported:.2f}' if reported else 'not given'})
     return pd.DataFrame(rows) if rows else None
 
 def same_tokens_by_size(
@@ -470,7 +471,7 @@ def same_tokens_by_size(
          'Nats per token': f'{size.loss_ours - size.loss_theirs:+.3f}',
          'Seeds': f'{size.seeds_theirs} and {size.seeds_ours}'} for size in both.itertuples()])
 
-ASSIGNED = 'The assignment'  # in place of a size
+ORDER = 'Best first'  # heading of a column
 
 def order_by_size(
     study, # a Study
@@ -499,8 +500,6 @@ def _from_baseline(losses):
     baseline = losses.iloc[0]
     away = {f'{label(name)} (nats)': f'{loss - baseline:+.3f}' for name, loss in losses.iloc[1:].items()}
     return {**away, ORDER: ', '.join(name[3:] for name in losses.sort_values().index)}
-
-ORDER = 'Best first'  # heading of a column
 
 def more_text(study)->dict: # values for the template
     "Section 5.4: the ladder of sizes"
