@@ -266,7 +266,7 @@ def compiled_hidden(self:RobustTrainer):
     compiled = torch.compile(hidden)
     size = self.cfg.batch_size//self.processes.world
     example = torch.zeros(size, self.blocks.corpus.block_size, dtype=torch.long, device=self.device)
-    with deterministic(self.cfg.deterministic), self.autocast():  # all as in training, or it is compiled again
+    with deterministic(self.cfg.deterministic), self.autocast():  # as in training, or it is compiled again
         compiled(example[:, :-1]).sum().backward()
     self.optimizer.zero_grad()
     return lambda ids: compiled(ids) if len(ids) == size else hidden(ids)
