@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['why_it_failed', 'first_line', 'what_to_do', 'CannotWrite', 'can_write', 'writing', 'atomic_write', 'sync_folder',
            'write_text', 'sync_tree', 'make_folder', 'remove', 'atomic_folder', 'copy_file', 'locked', 'is_unfinished',
-           'clean', 'to_json', 'write_json', 'read_json', 'killed_at_write', 'power_cuts']
+           'clean', 'to_json', 'write_json', 'read_json', 'killed_at_writes', 'power_cuts']
 
 # %% ../../nbs/engine/files.ipynb #c87460d2
 import errno
@@ -370,37 +370,55 @@ def _before_writes(folder, act):
     sys.addaudithook(hook)
     os.fsync = lambda descriptor: act()  # a kill loses nothing that waits to be synced
 
-def killed_at_write(
+def killed_at_writes(
     f, # a function without arguments, which writes with one thread
-    folder, # in which writes are counted
-    n:int, # the write, counted from 0; None: let it run to its end
-)->bool: # False if it came to its end before
-    "Run `f` in a process of its own, which is killed before its `n`-th write"
-    read_end, write_end = os.pipe()  # for what goes wrong
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', DeprecationWarning)  # of threads, which this child does not need
-        child = os.fork()
-    if not child:
+    folder, # that is there; writes in it are counted
+    every:int=1, # only before each `every`-th write
+): # the numbers of the writes, counted from 0
+    "Run `f` in another process; before a write it stands still, and `folder` is what a kill would leave"
+    folder = Path(folder)
+    original = folder.with_name(f'.{folder.name} of the process')
+    with tempfile.TemporaryFile('w+') as failure:
+        child = _stopping_before_writes(f, folder, failure)
         try:
-            written = itertools.count()
-            def kill_in_time():
-                if next(written) == n:
-                    os.kill(os.getpid(), signal.SIGKILL)
-            _before_writes(folder, kill_in_time)
-            with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-                f()
-            os._exit(0)
-        except BaseException:
-            os.write(write_end, traceback.format_exc().encode())
+            for n in itertools.count():
+                _, status = os.waitpid(child, os.WUNTRACED)
+                if not os.WIFSTOPPED(status):
+                    child = None
+                    break
+                if n % every == 0:
+                    folder.rename(original)  # its locks stay with it
+                    shutil.copytree(original, folder, symlinks=True)
+                    yield n
+                    remove(folder)
+                    original.rename(folder)
+                os.kill(child, signal.SIGCONT)
         finally:
-            os._exit(1)
-    os.close(write_end)
-    with open(read_end) as pipe:
-        error = pipe.read()
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if code not in (0, -signal.SIGKILL):
-        raise RuntimeError(error)
-    return code != 0
+            if child is not None:  # nobody wants to see more
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                remove(original)
+        failure.seek(0)
+        if status:
+            raise RuntimeError(failure.read())
+
+def _stopping_before_writes(f, folder, failure):
+    "Start `f` in a process that stops itself before each write in a folder; its number"
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', DeprecationWarning)  # of threads, which the child does not need
+        child = os.fork()
+    if child:
+        return child
+    try:
+        _before_writes(folder, lambda: os.kill(os.getpid(), signal.SIGSTOP))
+        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            f()
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc(file=failure)
+        failure.flush()
+    finally:
+        os._exit(1)
 
 @contextmanager
 def power_cuts(

@@ -540,6 +540,6 @@ def size_drawings(
 ): # yields Drawing
     "The figure of the ladder; none where the study is no rung"
     if _ladders(study):
-        shows = ('perplexity against the number of training blocks; lines are fitted curves, dashed where '
-                 'nothing was measured, diamonds forecasts with the interval that holds if the law does')
+        shows = ('perplexity against the number of training blocks; lines are curves fitted to all sizes that '
+                 'are there, dashed where nothing was measured, diamonds forecasts with their intervals')
         yield Drawing('sizes', 'B', shows, styled(plot_sizes, study))
