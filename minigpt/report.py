@@ -34,7 +34,7 @@ from .study.bands import judge
 from .study.beside import has_sixth, same_tokens, set_apart
 from .study.dynamics import ENOUGH_SAMPLES, WINDOW
 from .study.figures import drawings, save_drawings
-from .study.forecast import more_text, size_drawings
+from .study.forecast import more_text, order_moves, size_drawings
 from .study.parts import explain
 from .study.statistics import found_by_pooling, seeds_words
 from .study.study import Study
@@ -308,7 +308,7 @@ def nearest_pair(neighbours:dict): # of `inside.json`
     if not first: return None
     word = max(first, key=lambda word: first[word][1])
     token, cosine = first[word]
-    return dict(word=word, neighbour=visible(token), cosine=f'{cosine:.2f}')
+    return dict(word=visible(f' {word}'), neighbour=visible(token), cosine=f'{cosine:.2f}')
 
 def seeing_inside(study:Study)->dict: # values for the template
     "Section 4.7: where the best model looks, what it expects, and what it takes for alike"
@@ -329,7 +329,7 @@ def seeing_inside(study:Study)->dict: # values for the template
 def concluded(study:Study)->dict: # values for the template
     "Section 4.8: each conclusion of the assignment, held against these runs"
     tally = [f'{n} {verdict}' for verdict, n in study.claims.verdict.value_counts().items()]
-    return dict(claims=study.claims.to_dict('records'), tally=listed(tally))
+    return dict(claims=study.claims.to_dict('records'), tally=listed(tally), moves=order_moves(study))
 
 # %% ../nbs/04_report.ipynb #52f45162
 def packing_choices(study:Study)->dict: # values for the template
@@ -412,7 +412,8 @@ def conclusion(study:Study)->dict: # values for the template
         best=experiment_words(study.best), unigram=f'{study.best.unigram_perplexity:.1f}',
         bigram=f'{math.exp(study.yardsticks["bigram"]):.1f}',
         against_bigram=against_bigram(study, study.best.name),
-        changes=tried, order=study.order, notes=notes(study), apart=set_apart(study))
+        changes=tried, order=study.order, moves=order_moves(study),
+        notes=notes(study), apart=set_apart(study))
 
 def references(study:Study)->dict: # values for the template
     "Section 7: works, texts and tools"

@@ -30,7 +30,7 @@ class ModernConfig:
     n_head:int=5                    # attention heads per block
     n_inner:int=864                 # width inside the MLP
     tie_weights:bool=True           # output layer shares the token embedding's matrix?
-    rope_theta:float=10_000.        # the slowest rotation turns by one radian in about this many tokens
+    rope_theta:float=10_000.        # a wide head's slowest rotation is near a radian in so many tokens
     norm_epsilon:float=1e-6         # keeps RMSNorm from dividing by zero
     kind:ClassVar[str]='ModernGPT'  # which of `MODELS` has this shape
 

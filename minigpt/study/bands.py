@@ -32,11 +32,11 @@ def _pooled_deviation(curves): # (..., seeds, samples) -> (..., samples)
     return around.to_numpy().T.reshape(variance.shape)**.5
 
 def _neighbour_correlation(curves): # (seeds, samples) -> number
-    "The correlation of the deviations of neighbouring samples"
+    "The correlation of the deviations of neighbouring samples, kept from 1 and -1"
     deviations = curves - curves.mean(0)
     products = (deviations[:,1:]*deviations[:,:-1]).sum()
     squares = (deviations[:,1:]**2).sum()
-    return float(products/max(squares, 1e-12))
+    return float(np.clip(products/max(squares, 1e-12), -.98, .98))  # of two curves it may be beyond
 
 # %% ../../nbs/study/bands.ipynb #d9c0d973
 def _furthest_sample(
@@ -74,7 +74,7 @@ def band_from(
     curves = np.array(sampled)                                           # (seeds, samples)
     ends = np.array([run.metrics['val_loss'] for run in runs])           # (seeds,)
     one_more = (1 + 1/n)**.5
-    factor = _band_factor(n, curves.shape[1], min(.98, _neighbour_correlation(curves)))
+    factor = _band_factor(n, curves.shape[1], _neighbour_correlation(curves))
     half = factor*one_more*_pooled_deviation(curves)
     final_half = critical(ALPHA, n - 1)*one_more*ends.std(ddof=1)
     def rounded(x): return [round(float(v), 4) for v in x]

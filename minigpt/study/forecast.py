@@ -6,8 +6,8 @@
 __all__ = ['FEWEST', 'RUNG_ONLY', 'RUNG', 'FORECAST', 'STRAIGHT', 'CURVE', 'ASSIGNED', 'ORDER', 'LossLaw', 'fit_law',
            'LossForecast', 'SeedNoise', 'forecast_loss', 'ladder_of_sizes', 'noise_between_runs', 'write_forecast',
            'forecasts', 'draw_law', 'draw_forecast', 'plot_ladder', 'foretell', 'noise_of', 'straight_on',
-           'rungs_table', 'full_size_table', 'same_tokens_by_size', 'order_by_size', 'more_text', 'plot_sizes',
-           'size_drawings']
+           'rungs_table', 'full_size_table', 'same_tokens_by_size', 'order_by_size', 'order_moves', 'more_text',
+           'plot_sizes', 'size_drawings']
 
 # %% ../../nbs/study/forecast.ipynb #a9b2e238
 import math
@@ -424,6 +424,18 @@ def rungs_table(
                          'Perplexity': '', 'Inside': '', **_told_words(told)})
     return pd.DataFrame(rows) if rows else None
 
+def _outcomes(study):
+    "For each forecast whose run has ended: did the interval hold it, and was the straight line nearer?"
+    ended = []
+    for name, rungs in _ladders(study).items():
+        said = _forecasts_of(study, name, rungs)
+        for rung in rungs[rungs.study.isin(list(said))].itertuples():
+            told = said[rung.study]
+            by_line = straight_on(told['rungs'], told['blocks'])
+            ended.append((told['low'] <= rung.first <= told['high'],
+                          abs(by_line - rung.first) < abs(told['loss'] - rung.first)))
+    return ended
+
 CURVE = 'The curve says (95 % if the law holds)'  # heading of a column
 ASSIGNED = 'The assignment, on other text'  # another, and a row's name
 
@@ -441,18 +453,22 @@ def full_size_table(
         if not _has_curve(below): continue
         noise = noise_of(name, {each: ladder[ladder.blocks < full] for each, ladder in ladders.items()})
         target = _tokens_in(full, below)
+        outcome = rungs[rungs.blocks == full]
+        inside = ''
         if noise.size > 0:
-            said = _perplexity_words(forecast_loss(
-                below.tokens, below.loss, target, noise, below.seeds, draws)._asdict())
+            told = forecast_loss(below.tokens, below.loss, target, noise, below.seeds, draws)
+            said = _perplexity_words(told._asdict())
+            if len(outcome):
+                inside = 'yes' if told.low <= outcome['first'].iloc[0] <= told.high else 'no'
         else:
             said = f'{math.exp(fit_law(below.tokens, below.loss).loss(target)):.1f} (unknown)'
-        outcome = rungs.perplexity[rungs.blocks == full]
         reported = REPORTED.val_perplexity.get(name)
         rows.append({'Experiment': label(name), 'Sizes fitted': str(len(below)),
                      'Full size ÷ largest of them': f'{full/below.blocks.max():,.1f}',
                      CURVE: said,
                      STRAIGHT: f'{math.exp(straight_on(below.to_dict("records"), full)):.1f}',
-                     'Outcome': f'{outcome.iloc[0]:.1f}' if len(outcome) else 'not trained',
+                     'Outcome': f'{outcome.perplexity.iloc[0]:.1f}' if len(outcome) else 'not trained',
+                     'Inside': inside,
                      ASSIGNED: f'{reported:.2f}' if reported else 'not given'})
     return pd.DataFrame(rows) if rows else None
 
@@ -501,19 +517,27 @@ def _from_baseline(losses):
     away = {f'{label(name)} (nats)': f'{loss - baseline:+.3f}' for name, loss in losses.iloc[1:].items()}
     return {**away, ORDER: ', '.join(name[3:] for name in losses.sort_values().index)}
 
+def order_moves(
+    study, # a Study
+)->bool:
+    "Do the assignment's experiments stand in another order at another size of the text?"
+    order = order_by_size(study)
+    return order is not None and order[ORDER][order['Training blocks'] != ASSIGNED].nunique() > 1
+
 def more_text(study)->dict: # values for the template
     "Section 5.4: the ladder of sizes"
     rungs = rungs_table(study)
     if rungs is None: return dict(rungs=None)
-    outcomes = rungs.Inside[rungs.Inside != '']
-    order = order_by_size(study)
-    orders = set() if order is None else set(order[ORDER][order['Training blocks'] != ASSIGNED])
+    ended = _outcomes(study)
+    full = full_size_table(study)
     return dict(
-        rungs=rungs, full=full_size_table(study), recipe=same_tokens_by_size(study),
-        order=order, same_order=len(orders) == 1,
+        rungs=rungs, full=full, recipe=same_tokens_by_size(study),
+        order=order_by_size(study), same_order=not order_moves(study),
+        today=list(full.Inside[full.Inside != '']) if full is not None else [],
         target=f'{REPORTED_DATA["train"]:,}',
         validated=f'{study.size[1] or study.split["valid"]:,}',
-        outcomes=len(outcomes), inside=int((outcomes == 'yes').sum()),
+        outcomes=len(ended), inside=sum(held for held, _ in ended),
+        by_line=sum(nearer for _, nearer in ended),
         enough=any(_has_curve(ladder) for ladder in _ladders(study).values()),
         tables_before=wish_table(study) is not None)
 
@@ -540,6 +564,6 @@ def size_drawings(
 ): # yields Drawing
     "The figure of the ladder; none where the study is no rung"
     if _ladders(study):
-        shows = ('perplexity against the number of training blocks; lines are curves fitted to all sizes that '
-                 'are there, dashed where nothing was measured, diamonds forecasts with their intervals')
+        shows = ('perplexity against the number of training blocks; lines are curves fitted to all sizes '
+                 'that are there, dashed where nothing was measured, diamonds forecasts with their intervals')
         yield Drawing('sizes', 'B', shows, styled(plot_sizes, study))

@@ -59,8 +59,9 @@ def _variances(
     within, n_within = _unexplained(runs, by_both)
     parts = (between - within)**2/(n_between - n_within) + within**2/n_within
     satterthwaite = (between**2 + _TINY)/(parts + _TINY/n_between)
+    between_df = satterthwaite if n_within > 0 else n_between  # without pairs, what they share is not known
     return dict(within=_without_rounding(within/n_within), within_df=n_within,
-                between=_without_rounding(between/n_between), between_df=satterthwaite)
+                between=_without_rounding(between/n_between), between_df=between_df)
 
 # %% ../../nbs/study/statistics.ipynb #0672a455
 def _loss_table(df, names=''): # -> experiments × seeds
@@ -101,7 +102,7 @@ def spread(
     return pd.Series(dict(
         within_pairs=v['within']**.5, within_df=v['within_df'],
         between_seeds=v['between']**.5, between_df=v['between_df'],
-        shared=max(0, v['between'] - v['within'])**.5,
+        shared=np.maximum(0, v['between'] - v['within'])**.5,
         gain=v['between']/max(v['within'], _ROUNDING**2)))
 
 # %% ../../nbs/study/statistics.ipynb #9255f975
@@ -222,7 +223,7 @@ def compare(
         difference=test.difference,
         difference_low=test.difference - half, difference_high=test.difference + half,
         holm_low=test.difference - half_holm, holm_high=test.difference + half_holm,
-        p=test.p, p_holm=holm(test.p), p_own=holm(own.p)), index=table.index[1:])
+        p=test.p, p_holm=holm(test.p), p_alone=own.p, p_own=holm(own.p)), index=table.index[1:])
     c = mean_losses(df, list(table.index)).loc[table.index]
     c['pairs'] = np.isfinite(losses + losses[0]).sum(1)
     c = c.join(differences)
@@ -372,7 +373,7 @@ def seeds_needed(
 # %% ../../nbs/study/statistics.ipynb #5eed50a1
 def seeds_words(
     gap, # true difference, nats per token
-    noise, # between seeds, as spread measures it
+    noise, # of the study, as spread measures it
     experiments:int=5, # in the study, the baseline among them
 )->str:
     "How many seeds it takes, and the range that the uncertainty of the noise leaves"

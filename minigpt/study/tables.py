@@ -171,7 +171,8 @@ def neighbour_table(
     "Tokens whose embeddings lie near to that of a word, in the best model"
     rows = []
     for word, near in study.inside['neighbours'].items():
-        rows.append([word, ', '.join(f'{visible(token)} {cosine:.2f}' for token, cosine in near)])
+        near_words = ', '.join(f'{visible(token)} {cosine:.2f}' for token, cosine in near)
+        rows.append([visible(f' {word}'), near_words])  # a word's token begins with a space
     return pd.DataFrame(rows, columns=['Word', 'Nearest tokens'])
 
 def receipt_table(

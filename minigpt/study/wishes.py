@@ -155,7 +155,7 @@ def _packing_row(result):
     if pairs > 1:
         test = stats.ttest_1samp(differences, 0)
         low, high = test.confidence_interval(1 - ALPHA)
-        row.update(difference_low=low, difference_high=high, p=test.pvalue)
+        row.update(difference_low=low, difference_high=high, p=test.pvalue, p_alone=test.pvalue)
     return row
 
 def wishes_compared(
@@ -176,8 +176,9 @@ def wishes_compared(
     if not compared: return pd.DataFrame()
     table = pd.concat(compared).reindex(columns=[
         'title', 'seeds', 'pairs', 'perplexity', 'bits_per_byte', 'usual', 'difference',
-        'difference_low', 'difference_high', 'p', 'p_own', 'verdict'])
+        'difference_low', 'difference_high', 'p', 'p_alone', 'verdict'])
     table['p_holm'] = holm(table.p.to_numpy())
+    table['p_own'] = holm(table.p_alone.to_numpy())
     table['verdict'] = [verdict_of_pairs(r.pairs, r.difference, r.p_holm) for r in table.itertuples()]
     return table
 
@@ -252,8 +253,7 @@ def wishes_tried(study)->dict: # values for the template
     take = None
     if left:
         take = dict(trainings=counted(len(left), 'training'), time=time_words(minutes) if minutes else '',
-                    left=listed(dict.fromkeys(title for title, wish in left)),
-                    machine=study.run('exp1').machines[0]['name'])
+                    left=listed(dict.fromkeys(title for title, wish in left)))
     found = {}
     tests, pooled = '', []
     if table is not None:
